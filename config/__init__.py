@@ -1,0 +1,1 @@
+"""What every package shares: configuration sections, the exception tree, the command line, progress."""
