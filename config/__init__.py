@@ -1,1 +1,23 @@
-"""What every package shares: configuration sections, the exception tree, the command line, progress."""
+"""What every package shares: config sections, the exception tree, the command line, progress."""
+
+from config.errors import (
+    ConfigError,
+    DataError,
+    HangError,
+    NotFiniteError,
+    RetryableError,
+    ReverieError,
+    Stopped,
+)
+from config.section import Section
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "HangError",
+    "NotFiniteError",
+    "RetryableError",
+    "ReverieError",
+    "Section",
+    "Stopped",
+]
