@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self, TextIO, TypeVar
+from typing import Never, Self, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -43,7 +43,7 @@ class Progress:
         self._done = initial
         self._note = ""
         self._started = self._written = clock()
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Never] | None = None
         if self._stream.isatty():
             self._bar = tqdm(desc=stage, unit=f" {unit}", total=total, initial=initial, file=self._stream, leave=True)
 
