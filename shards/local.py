@@ -24,10 +24,10 @@ class LocalBackend:
     remote = False
 
     def __init__(self, root: str) -> None:
-        self.folder = Path(local_path(root))
+        self.folder = local_path(root)
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
-        with open(self.folder / path, "rb") as file:
+        with (self.folder / path).open("rb") as file:
             file.seek(start)
             return file.read(stop - start)
 
@@ -43,12 +43,12 @@ class LocalBackend:
 
     def replace(self, path: str, data: Data) -> None:
         with self._written(path, data) as temporary:
-            os.replace(temporary, self.folder / path)
+            temporary.replace(self.folder / path)
 
     def touch(self, path: str, expected: bytes) -> bool:
-        # Through one descriptor: if the file is deleted and made anew in between, the dead one is touched, not another's.
+        # Through one descriptor: if the file is made anew in between, the dead one is touched, not another's.
         try:
-            with open(self.folder / path, "rb") as file:
+            with (self.folder / path).open("rb") as file:
                 if file.read() != expected:
                     return False
                 os.utime(file.fileno())  # without a time the server of a network file system sets its own
@@ -62,7 +62,7 @@ class LocalBackend:
     def delete_folders(self, folder: str) -> None:
         for found, _, _ in os.walk(self.folder / folder, topdown=False):
             try:
-                os.rmdir(found)
+                Path(found).rmdir()
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
                     raise
@@ -84,7 +84,7 @@ class LocalBackend:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / f"{HIDDEN}{os.getpid()}-{secrets.token_hex(8)}"
         try:
-            with open(temporary, "xb") as file:
+            with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -94,11 +94,11 @@ class LocalBackend:
             temporary.unlink(missing_ok=True)
 
 
-def local_path(root: str) -> str:
+def local_path(root: str) -> Path:
     """`file:///data/run`, `file:run`, `~/run` and `run` as a path of this machine."""
     for prefix in ("file://", "file:", "local://", "local:"):
         root = root.removeprefix(prefix)
-    return os.path.abspath(os.path.expanduser(root))
+    return Path(root).expanduser().absolute()
 
 
 def _link(temporary: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ import errno
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import fsspec
@@ -112,10 +113,8 @@ class ObjectBackend:
         return False
 
     def delete(self, path: str) -> None:
-        try:
+        with suppress(FileNotFoundError):
             self.fs.rm_file(self._full(path))
-        except FileNotFoundError:
-            pass
 
     def delete_folders(self, folder: str) -> None:
         """There are none."""

@@ -203,10 +203,10 @@ class Storage:
         size = self.size(path)
         with in_words("write", str(local)):
             local.parent.mkdir(parents=True, exist_ok=True)
-            with open(partial, "wb") as file:
+            with partial.open("wb") as file:
                 for piece in self.stream(path, 0, size):
                     file.write(piece)
-            os.replace(partial, local)
+            partial.replace(local)
 
     def _call(self, action: str, path: str, call: Callable[[Backend], T]) -> T:
         """`call`, again after a pause where a network lies between, and with errors that a person understands."""
@@ -225,7 +225,7 @@ class Storage:
 @contextmanager
 def mapped(local: Path) -> Iterator[Data]:
     """The bytes of a file without holding them in memory."""
-    with open(local, "rb") as file:
+    with local.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:  # which cannot be mapped
             yield b""
             return
