@@ -36,7 +36,7 @@ class TrackingConfig(Section):
     @classmethod
     def _known_scheme(cls, uri: str) -> str:
         scheme, separator, _ = uri.partition("://")
-        if separator and scheme.split("+")[0] in SCHEMES or uri == "databricks":
+        if (separator and scheme.split("+")[0] in SCHEMES) or uri == "databricks":
             return uri
         known = ", ".join(f"{s}://" for s in SCHEMES)
         raise ValueError(f"must start with one of {known} (a local database: sqlite:///runs/mlflow.db), got {uri!r}")
