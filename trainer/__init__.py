@@ -1,0 +1,1 @@
+"""shard → batch → loss → checkpoint → evaluation."""
