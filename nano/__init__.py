@@ -1,0 +1,1 @@
+"""The small world that makes the whole way of the data run offline on a laptop."""
