@@ -27,7 +27,7 @@ class MemoryBackend:
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
         with _LOCK:
-            return bytes(self.fs.cat_file(self._full(path))[start:stop])
+            return bytes(self.fs.cat_file(self._full(path), start=start, end=stop))
 
     def size(self, path: str) -> int:
         with _LOCK:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from mmap import ACCESS_READ, mmap
 from typing import IO, Any
 
@@ -64,6 +64,7 @@ def commit(
     attempt: str,
     statistics: dict[str, Any],
     config: dict[str, Any],
+    clock: Callable[[], float] = time.time,
 ) -> Marker:
     """Make the samples of a unit part of the data, all or nothing, once however many try.
 
@@ -99,9 +100,9 @@ def commit(
         )
         if storage.exists(marker.path):  # someone was quicker: spare the upload
             return read_marker(storage, stage, unit)
-        started = time.time()
+        started = clock()
         _upload(storage, marker, file)
-    if time.time() - started > MARK_WITHIN:
+    if clock() - started > MARK_WITHIN:
         raise RetryableError(
             f"uploading {storage.url(marker.object_path)} took more than {MARK_WITHIN:.0f} s (or the machine slept); "
             "it may have been swept away as dead. Run the same command again"

@@ -44,7 +44,7 @@ class Storage:
         sleep: Callable[[float], None] = time.sleep,
         connect: Callable[[str, Mapping[str, Any]], Backend] = open_backend,
     ) -> None:
-        self.root = str(root).rstrip("/") or "/"
+        self.root = root.rstrip("/") or root
         self.options = dict(options or {})
         self._retry = retry
         self._sleep = sleep
@@ -71,6 +71,8 @@ class Storage:
 
     def read_range(self, path: str, start: int, length: int) -> bytes:
         """Bytes [start, start + length); fewer only where the object ends before that."""
+        if length == 0:
+            return b""  # HTTP has no empty range
         if length <= RANGE:
             return self._range(path, start, start + length)
         return b"".join(self.stream(path, start, start + length))

@@ -1,0 +1,94 @@
+"""A network that fails: a proxy on loopback that cuts, drops or refuses what a rule says and passes the rest on."""
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to one connection. `cut`: reset after so many bytes of the reply; 0: the request arrives and is
+    carried out, its reply is lost. `status`: answer with this HTTP error instead of asking the server."""
+
+    cut: int | None = None
+    status: int | None = None
+
+
+Rule = Callable[[str], Fault | None]
+"""Of the request line (`GET /bucket/key HTTP/1.1`), asked once per connection; None lets it through."""
+
+
+@contextmanager
+def faulty_proxy(upstream: int, rule: Rule) -> Iterator[str]:
+    """The endpoint of a proxy before the server at port `upstream` (which must close connections after each reply)."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    stopping = threading.Event()
+    workers: list[threading.Thread] = []
+
+    def accept() -> None:
+        while not stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                client = listener.accept()[0]
+                worker = threading.Thread(target=_serve, args=(client, upstream, rule))
+                worker.start()
+                workers.append(worker)
+
+    listener.settimeout(0.1)
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        stopping.set()
+        acceptor.join()
+        listener.close()
+        for worker in workers:
+            worker.join(10)
+
+
+def _serve(client: socket.socket, upstream: int, rule: Rule) -> None:
+    with client, contextlib.suppress(OSError):
+        client.settimeout(10)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            piece = client.recv(65536)
+            if not piece:
+                return
+            head += piece
+        fault = rule(head.split(b"\r\n", 1)[0].decode())
+        if fault is not None and fault.status is not None:
+            client.sendall(f"HTTP/1.1 {fault.status} Fault\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            return
+        with socket.create_connection(("127.0.0.1", upstream), timeout=10) as server:
+            server.sendall(head)
+            sender = threading.Thread(target=_pump, args=(client, server))
+            sender.start()
+            _reply(server, client, fault.cut if fault else None)
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+            sender.join(10)
+
+
+def _reply(server: socket.socket, client: socket.socket, cut: int | None) -> None:
+    sent = 0
+    while piece := server.recv(65536):
+        if cut is not None and sent + len(piece) > cut:
+            client.sendall(piece[: cut - sent])
+            # Closing with a linger time of zero sends a reset: what the client sees when a machine dies.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            while server.recv(65536):  # let the server finish: the request counts as carried out
+                pass
+            return
+        client.sendall(piece)
+        sent += len(piece)
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while piece := source.recv(65536):
+            target.sendall(piece)
