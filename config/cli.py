@@ -13,6 +13,7 @@ A stage's module ends with
 import errno
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from config import yamls
+from config import lifeline, yamls
 from config.errors import ConfigError, RetryableError, ReverieError
 from config.section import Section
 from config.tree import build, unknown
@@ -57,6 +58,7 @@ def run(main: Callable[[C], None], config: type[C], recipes: Recipes[C], argv: S
         if command.print_config:
             print(yamls.dump(value.model_dump(mode="json")), end="")
             return
+        lifeline.watch(os.environ)
         main(value)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
