@@ -1,0 +1,70 @@
+"""torchrun's exit code says why a worker ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trainer.launch import exit_code
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ([64], 64),
+        ([1], 1),
+        ([1, 65], 65),  # the first one only lost its peer
+        ([77, 65], 77),
+        ([-signal.SIGKILL], 137),  # as a shell says it
+        ([-signal.SIGTERM, 75], 75),
+    ],
+)
+def test_the_code_is_the_one_that_says_why(codes: list[int], expected: int) -> None:
+    assert exit_code(codes) == expected
+
+
+def launch(script: Path, workers: int) -> list[str]:
+    flags = ["--standalone", "--local-addr", "localhost", "--nproc-per-node", str(workers)]
+    return [sys.executable, "-m", "trainer.launch", *flags, str(script)]
+
+
+def test_a_workers_code_comes_through_torchrun(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text("import os, sys, time\nif os.environ['RANK'] == '1': sys.exit(65)\ntime.sleep(60)\n")
+    assert subprocess.run(launch(script, 2), timeout=100).returncode == 65
+
+
+def test_sigterm_reaches_the_workers_and_ends_as_stopped(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import pathlib, signal, sys, time\n"
+        f"here = pathlib.Path({str(tmp_path)!r})\n"
+        "def stop(*_):\n    (here / 'saved').touch()\n    sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "(here / 'up').touch()\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen(launch(script, 1)) as torchrun:
+        wait_for(tmp_path / "up")
+        torchrun.send_signal(signal.SIGTERM)
+        assert torchrun.wait(timeout=60) == 143
+    assert (tmp_path / "saved").exists()
+
+
+def test_workers_know_whom_they_must_not_outlive(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(
+        f"import os\nassert os.environ['REVERIE_LIFELINE'] == str(os.getppid())\nprint({os.getpid()} != os.getppid())\n"
+    )
+    assert subprocess.run(launch(script, 1), timeout=100).returncode == 0
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 90
+    while not path.exists():
+        assert time.monotonic() < until, f"no {path}"
+        time.sleep(0.05)
