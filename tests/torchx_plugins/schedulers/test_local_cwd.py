@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from torchx.runner import Runner
+from torchx.runner.api import Runner
 from torchx.specs import AppDef, AppState, AppStatus, Role
 
 from torchx_plugins.schedulers.local_cwd import Together, create, last_error, meaning
