@@ -12,7 +12,7 @@ import random
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -158,7 +158,7 @@ def claim_units(
     poll: float,
     *,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[Lease]:
+) -> Generator[Lease, None, None]:
     """Leases, one after another, until all `total` units are committed, whoever commits them.
 
     `todo` gives the units that can be worked on now, `done` those committed, `total` how many there will be (None while

@@ -12,6 +12,8 @@ from config.errors import ConfigError, RetryableError, ReverieError
 
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "disk quota exceeded", errno.EFBIG: "file size limit reached"}
 _WRONG_PLACE = (errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+# Answers, errors that are told already, and bugs.
+_AS_IT_IS = (FileNotFoundError, FileExistsError, ReverieError, AssertionError, AttributeError, NameError, TypeError)
 # Each driver has its own class for "no credentials"; none of them is an OSError, and repeating cannot help.
 _NO_ACCESS = (
     "NoCredentialsError",
@@ -44,7 +46,7 @@ DEFAULT_RETRY = Retry()
 
 def is_final(error: Exception) -> bool:
     """Whether the same call can only fail the same way again."""
-    if isinstance(error, FileNotFoundError | FileExistsError | PermissionError | ReverieError):
+    if isinstance(error, (*_AS_IT_IS, PermissionError)):
         return True
     if isinstance(error, OSError) and error.errno in _FULL:
         return True  # the local disk of an upload or download; waiting seconds frees nothing
@@ -53,7 +55,7 @@ def is_final(error: Exception) -> bool:
 
 def worded(error: Exception, action: str, place: str) -> Exception:
     """The error to raise for a person: what failed, where, and what to do."""
-    if isinstance(error, FileNotFoundError | FileExistsError | ReverieError):
+    if isinstance(error, _AS_IT_IS):
         return error
     number = error.errno if isinstance(error, OSError) else None
     if number in _FULL:

@@ -64,7 +64,7 @@ class Storage:
 
     def read(self, path: str) -> bytes:
         """The whole object, in ranges of 8 MiB."""
-        head = self._call("read", path, lambda backend: backend.read_range(_checked(path), 0, RANGE))
+        head = self._call("read", path, lambda backend: backend.read_range(path, 0, RANGE))
         if len(head) < RANGE:
             return head
         return head + b"".join(self.stream(path, RANGE, self.size(path)))
@@ -98,20 +98,20 @@ class Storage:
 
     def create(self, path: str, data: Data) -> None:
         """Atomic and exclusive: of any number of callers one returns, the others get FileExistsError."""
-        self._call("create", path, lambda backend: backend.create(_checked(path), data))
+        self._call("create", path, lambda backend: backend.create(path, data))
 
     def replace(self, path: str, data: Data) -> None:
         """Atomic: readers see the old bytes or the new ones."""
-        self._call("write", path, lambda backend: backend.replace(_checked(path), data))
+        self._call("write", path, lambda backend: backend.replace(path, data))
 
     def touch(self, path: str, expected: bytes) -> bool:
         """Set the modification time to now if the content is still `expected`; otherwise change nothing: False."""
-        return self._call("write", path, lambda backend: backend.touch(_checked(path), expected))
+        return self._call("write", path, lambda backend: backend.touch(path, expected))
 
     def delete(self, path: str, missing_ok: bool = True) -> None:
         if not missing_ok:
             self.size(path)
-        self._call("delete", path, lambda backend: backend.delete(_checked(path)))
+        self._call("delete", path, lambda backend: backend.delete(path))
 
     def list(self, folder: str) -> Names:
         """Names right under `folder`, sorted, asked from the store every time; none if the folder is not there."""
@@ -119,7 +119,7 @@ class Storage:
 
     def entries(self, folder: str, *, hidden: bool = False) -> Entries:
         """As `list`, with size and modification time from the same request; `hidden` adds work in progress."""
-        found = self._call("list", folder, lambda backend: backend.entries(_checked(folder)))
+        found = self._call("list", folder, lambda backend: backend.entries(folder))
         shown = (entry for entry in found if hidden or not entry.name.startswith(HIDDEN))
         return sorted(shown, key=lambda entry: entry.name)
 
@@ -133,11 +133,11 @@ class Storage:
 
     def size(self, path: str) -> int:
         """Bytes."""
-        return self._call("read", path, lambda backend: backend.size(_checked(path)))
+        return self._call("read", path, lambda backend: backend.size(path))
 
     def modified(self, path: str) -> float:
         """When the object was last written, in seconds since the epoch by the clock of the store."""
-        return self._call("read", path, lambda backend: backend.modified(_checked(path)))
+        return self._call("read", path, lambda backend: backend.modified(path))
 
     def now(self) -> float:
         """The clock of the store, read off a hidden object written for it: workers' own clocks may be wrong."""
@@ -165,7 +165,7 @@ class Storage:
     def delete_tree(self, path: str) -> None:
         """Delete every object under a folder (an old checkpoint)."""
         self.each(lambda name: self.delete(f"{path}/{name}"), list(self.walk(path)))
-        self._call("delete", path, lambda backend: backend.delete_folders(_checked(path)))
+        self._call("delete", path, lambda backend: backend.delete_folders(path))
 
     def walk(self, folder: str) -> Iterator[str]:
         """Paths of all objects under `folder`, relative to it."""
@@ -187,14 +187,16 @@ class Storage:
     @property
     def backend(self) -> Backend:
         """The connection of this process: made on first use, and again after a fork."""
+        return self._call("open", "", lambda backend: backend)
+
+    def _opened(self) -> Backend:
         if self._backend is None or self._pid != os.getpid():
-            with in_words("open", self.root):
-                self._backend = self._connect(self.root, self.options)
+            self._backend = self._connect(self.root, self.options)
             self._pid = os.getpid()
         return self._backend
 
     def _range(self, path: str, start: int, stop: int) -> bytes:
-        return self._call("read", path, lambda backend: _whole_range(backend, _checked(path), start, stop))
+        return self._call("read", path, lambda backend: _whole_range(backend, path, start, stop))
 
     def _put(self, local: Path, path: str) -> None:
         with mapped(local) as data:
@@ -212,14 +214,16 @@ class Storage:
 
     def _call(self, action: str, path: str, call: Callable[[Backend], T]) -> T:
         """`call`, again after a pause where a network lies between, and with errors that a person understands."""
+        _check(path)
         failures = 0
         with in_words(action, self.url(path)):
             while True:
                 try:
-                    return call(self.backend)
+                    return call(self._opened())
                 except Exception as error:
                     failures += 1
-                    if is_final(error) or not self.backend.remote or failures >= self._retry.tries:
+                    remote = self._backend is None or self._backend.remote
+                    if is_final(error) or not remote or failures >= self._retry.tries:
                         raise
                 self._sleep(self._retry.pause(failures))
 
@@ -243,8 +247,7 @@ def _whole_range(backend: Backend, path: str, start: int, stop: int) -> bytes:
     return data
 
 
-def _checked(path: str) -> str:
+def _check(path: str) -> None:
     """Paths are made by this project, never by a user: a wrong one is a bug."""
     parts = path.split("/") if path else []
     assert not any(part in ("", ".", "..") for part in parts), f"not a path under a root: {path!r}"
-    return path

@@ -7,9 +7,9 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
-Manner = Literal["overwrites", "terse", "busy once"]
+Manner = Literal["overwrites", "terse", "busy at first"]
 """`overwrites`: ignores If-None-Match. `terse`: honours it, but its refusal has no <Condition> element, as with several
-S3-compatible servers. `busy once`: honours it, after answering the first write of each key with 409."""
+S3-compatible servers. `busy at first`: honours it, after answering the first three writes with 409."""
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def careless_s3(manner: Manner) -> Iterator[str]:
 
 def _handler(manner: Manner) -> type[BaseHTTPRequestHandler]:
     objects: dict[str, tuple[bytes, dict[str, str]]] = {}
-    seen: set[str] = set()
+    busy = [None] * 3 if manner == "busy at first" else []
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -43,8 +43,8 @@ def _handler(manner: Manner) -> type[BaseHTTPRequestHandler]:
         def do_PUT(self) -> None:
             data = self._body()
             with lock:
-                if manner == "busy once" and self.path not in seen:
-                    seen.add(self.path)
+                if busy:
+                    busy.pop()
                     self._answer(409, _error("ConditionalRequestConflict"))
                 elif manner != "overwrites" and self.path in objects and self.headers.get("If-None-Match") == "*":
                     self._answer(412, _error("PreconditionFailed"))

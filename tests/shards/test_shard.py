@@ -1,16 +1,14 @@
 """Committing and reading: all or nothing, once, and every byte verified on the way back."""
 
-import gc
 import random
 import time
-import warnings
 from pathlib import Path
 
 import pytest
-import webdataset
 
 from config import DataError, RetryableError
-from shards import Sample, Storage, commit, markers, read_sample, read_samples, read_window
+from shards import Sample, Storage, commit, read_sample, read_samples, read_window
+from shards.backend import Data
 from shards.shard import checksum
 from tests.shards.scenes import commit_images, failing, image_samples
 
@@ -30,19 +28,6 @@ def test_the_marker_describes_the_tar(storage: Storage) -> None:
     data = storage.read(marker.object_path)
     assert len(data) == marker.bytes
     assert [checksum(data[start:stop]) for start, stop in marker.offsets] == list(marker.checksums)
-
-
-def test_the_stock_webdataset_library_reads_the_shards(local: Storage) -> None:
-    for unit in ("000000", "000001"):
-        commit_images(local, unit, seed=int(unit))
-    urls = [f"{local.root}/{marker.object_path}" for marker in markers(local, "images").values()]
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # it leaves the closing of files to gc
-        found = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False))
-        gc.collect()
-    expected = [sample for unit in (0, 1) for sample in image_samples(12, seed=unit)]
-    assert [one["__key__"] for one in found] == [sample.key for sample in expected]
-    names = ("0.jpg", "1.jpg", "2.jpg", "3.jpg", "txt", "json")
-    assert [{name: one[name] for name in names} for one in found] == [sample.fields for sample in expected]
 
 
 def test_fields_can_be_chosen_and_are_then_required(local: Storage) -> None:
@@ -176,8 +161,8 @@ def test_a_commit_that_slept_too_long_gives_up(local: Storage, tmp_path: Path) -
     """Its tar may have been swept away as dead, so it must not be marked."""
 
     class Slow(Storage):
-        def create(self, path: str, data: object) -> None:
-            super().create(path, data)  # type: ignore[arg-type]
+        def create(self, path: str, data: Data) -> None:
+            super().create(path, data)
             assert path.endswith(".tar"), "the marker must not be created"
 
     clock = iter([0.0, 4000.0])

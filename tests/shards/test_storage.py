@@ -240,13 +240,13 @@ def test_a_relative_root_starts_where_the_command_was_given(tmp_path: Path, monk
     ],
 )
 def test_a_root_that_can_never_work_says_why(root: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=rf"root: .*{re.escape(message)}"):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         Storage(root).list("images")
 
 
 def test_a_root_that_is_a_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ConfigError, match="file/images/a: .*correct the root"):
+    with pytest.raises(ConfigError, match=r"file/images/a: .*correct the root"):
         Storage(str(tmp_path / "file")).create("images/a", b"")
 
 
