@@ -12,11 +12,18 @@ from generator.config import (
 
 _LISTS = "package://nano/lists"
 _ALONE = TemplateMix(concept=1, background=0, relation=0)
+_LEASE = LeaseConfig(ttl=60.0, poll=0.5)  # units take seconds, and looking at a local disk costs nothing
 
 
 def nano() -> GenerateConfig:
     """256 captions and 1024 images in minutes on two cores."""
-    return GenerateConfig(root="runs/nano", concept=_concepts(group=1), caption=_captions(256, 32), image=_images())
+    return GenerateConfig(
+        root="runs/nano",
+        concept=_concepts(group=1),
+        caption=_captions(256, 32),
+        image=_images(),
+        lease=_LEASE,
+    )
 
 
 def nano_long() -> GenerateConfig:
@@ -26,7 +33,7 @@ def nano_long() -> GenerateConfig:
         concept=_concepts(group=16),
         caption=_captions(8192, 128),
         image=_images(),
-        lease=LeaseConfig(ttl=30.0, poll=1.0),
+        lease=_LEASE,
     )
 
 
