@@ -13,8 +13,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+from tracking.params import redact
+
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 BATCH: Final = 1000  # MLflow's MAX_METRICS_PER_BATCH
@@ -84,6 +87,8 @@ class Writer:
         self._signal = threading.Event()  # a job has come, or the end
         self._closing = threading.Event()
         self._opened = False
+        self._last: _Job | None = None
+        self._refused = False
         self.dropped = 0
         self._thread = threading.Thread(target=self._loop, name="tracking", daemon=True)
         self._thread.start()
@@ -94,9 +99,9 @@ class Writer:
             self.dropped += max(0, len(self._points) + len(points) - (self._points.maxlen or 0))
             self._points.extend(points)
 
-    def submit(self, what: str, call: Callable[[], Any]) -> Future[Any]:
+    def submit(self, what: str, call: Callable[[], T]) -> "Future[T | None]":
         """Buffers a job; returns at once. The future holds its result, or None if it was given up."""
-        job = _Job(what, call, Future())
+        job: _Job = _Job(what, call, Future())
         with self._lock:
             full = self._closing.is_set() or len(self._jobs) >= self._most_jobs
             if not full:
@@ -107,8 +112,13 @@ class Writer:
         self._signal.set()
         return job.result
 
-    def close(self, seconds: float) -> int:
-        """Waits up to `seconds` for what is buffered to be delivered. Returns how many points and jobs were lost."""
+    def close(self, seconds: float, last: Callable[[], Any] | None = None) -> int:
+        """Waits up to `seconds` for what is buffered to be delivered, and for the job `last` after everything else.
+
+        Returns how many points and jobs were lost.
+        """
+        if last is not None:
+            self._last = _Job("the end of the run", last, Future())
         self._closing.set()
         self._signal.set()
         self._thread.join(seconds)
@@ -130,7 +140,9 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - tracking must not end a stage, whatever MLflow raises
                 failures += 1
                 if failures == 1:
-                    _log.warning("%s: not reached, keeping what is logged and trying again: %s", self._sink.name, error)
+                    _log.warning(
+                        "%s: not reached, keeping what is logged and trying again: %s", self._sink.name, _said(error)
+                    )
             else:
                 if failures:
                     _log.warning("%s: reached again", self._sink.name)
@@ -138,7 +150,7 @@ class Writer:
 
     def _empty(self) -> bool:
         with self._lock:
-            return self._opened and not self._jobs and not self._points
+            return self._opened and not self._jobs and not self._points and self._last is None
 
     def _wait(self, failures: int) -> None:
         if not failures:
@@ -159,6 +171,9 @@ class Writer:
                 self._jobs.popleft()
         while self._points:
             self._send()
+        if self._closing.is_set() and self._last is not None:
+            self._work(self._last)
+            self._last = None
 
     def _work(self, job: _Job) -> None:
         result = None
@@ -178,7 +193,7 @@ class Writer:
             self._sink.send(batch)
         except Exception as error:
             if self._sink.hopeless(error):
-                return self._give_up(f"{len(batch)} values", len(batch), error)
+                return self._give_up("values", len(batch), error)
             with self._lock:  # back to the front; if newer points have filled the buffer, the oldest go
                 room = (self._points.maxlen or 0) - len(self._points)
                 self.dropped += max(0, len(batch) - room)
@@ -189,7 +204,14 @@ class Writer:
     def _give_up(self, what: str, count: int, error: Exception) -> None:
         with self._lock:
             self.dropped += count
-        _log.warning("%s: %s could not be recorded: %s", self._sink.name, what, error)
+        if not (what == "values" and self._refused):  # a run that someone deleted refuses every batch
+            _log.warning("%s: %s could not be recorded: %s", self._sink.name, what, _said(error))
+        self._refused |= what == "values"
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error; requests and SQLAlchemy put whole URIs into it."""
+    return redact((str(error) or type(error).__name__).splitlines()[0])[:500]
 
 
 def backoff(failures: int) -> float:
