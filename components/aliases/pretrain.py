@@ -1,0 +1,14 @@
+"""Makes `torchx run components/pretrain.py` work without naming the function: see `components/aliases/__init__.py`."""
+
+from typing import Any
+
+from torchx.specs import AppDef
+
+from components import pretrain as component
+from components.aliases import like
+
+
+@like(component.pretrain)
+def py(*overrides: str, **options: Any) -> AppDef:
+    """Replaced by the component's own."""
+    return component.pretrain(*overrides, **options)
