@@ -14,6 +14,68 @@ from tracking.config import TrackingConfig
 Pair = tuple[float, float]
 
 
+class KnnConfig(Section):
+    """Weighted k-nearest neighbours on frozen features, as in DINO."""
+
+    neighbours: tuple[int, ...] = Field((20, 10, 100), min_length=1)
+    """Numbers of neighbours that vote (k). Each is reported; the first one, DINO's choice, stands in the table."""
+    temperature: float = Field(0.07, gt=0)
+    """A neighbour's vote weighs exp(cosine / temperature). 0.07 is DINO's."""
+
+
+class LinearProbeConfig(Section):
+    """A linear classifier on frozen features: the protocol of StableRep and SynCLR (B.2)."""
+
+    rates: tuple[float, ...] = Field((0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5), min_length=1)
+    """Learning rates for a batch of 256, trained side by side; they scale with the batch. The paper's nine."""
+    epochs: int = Field(90, gt=0)
+    """Passes over the training images. 90 is the paper's."""
+    batch: int = Field(256, gt=0)
+    """Images per step. The paper's 1024 on ImageNet's 1.28M images; fewer here, so that thousands give enough steps."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Of SGD. 0.9 is the paper's; there is no weight decay."""
+    validation: float = Field(0.2, gt=0, lt=1)
+    """Share of the training images on which the learning rate is chosen, never on the test images. The chosen one is
+    then trained on all of them. 20 % is the protocol of SynCLR's smaller sets."""
+    seed: int = Field(0, ge=0)
+    """Seed of the split, the initial weights and the order."""
+
+
+class EvaluateConfig(Section):
+    """The whole tree of one evaluation."""
+
+    root: str = ""
+    """URI under which the run lives; results go to `<root>/evaluations/<run>`. Required by the command."""
+    run: str = "synclr"
+    """Pretraining run whose encoder is evaluated."""
+    step: int | None = Field(None, ge=0)
+    """Checkpoint to evaluate; None is the newest one."""
+    data: str = ""
+    """URI of labelled shards with the stages `train` and `test`. Empty: `<root>/labelled`."""
+    tasks: tuple[str, ...] = ()
+    """Labels to predict. Empty: all that the shards have."""
+    baselines: bool = True
+    """Whether an encoder of the same architecture with random weights, and the raw pixels, are evaluated beside."""
+    baseline_seed: int = Field(0, ge=0)
+    """Seed of the random weights."""
+    batch: int = Field(250, gt=0)
+    """Images per forward pass. Memory only; no result depends on it beyond rounding."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to extract features; auto takes the GPU if there is one."""
+    wait: float = Field(0.0, ge=0)
+    """Longest wait, seconds, for labelled shards and for the checkpoint (without `step`: the run's last one), for when
+    evaluation starts beside pretraining. 0 does not wait: what is missing is an error, and the newest checkpoint is
+    evaluated, finished or not."""
+    knn: KnnConfig = KnnConfig()
+    """k-nearest neighbours."""
+    linear_probe: LinearProbeConfig = LinearProbeConfig()
+    """Linear classifier."""
+    log_model: bool = True
+    """Whether the encoder is stored in MLflow as a model that takes images and gives features."""
+    tracking: TrackingConfig = TrackingConfig()
+    """MLflow."""
+
+
 def _ordered(name: str, pair: Pair, low: float = 0.0, high: float = float("inf")) -> None:
     if not low < pair[0] <= pair[1] <= high:
         raise ValueError(f"{name} must be two numbers in order in ({low:g}, {high:g}], got {pair}")

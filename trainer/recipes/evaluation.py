@@ -1,0 +1,25 @@
+"""How the encoder of each pretraining recipe is evaluated: the recipes have the same names."""
+
+from trainer.config import EvaluateConfig
+from trainer.recipes import synclr
+
+
+def nano() -> EvaluateConfig:
+    """On labelled renders of the small world (`python -m nano.renders`)."""
+    return EvaluateConfig(run=synclr.nano().run, tasks=("shape", "colour", "background", "texture", "shape_colour"))
+
+
+def nano_long() -> EvaluateConfig:
+    """The same for the longer run."""
+    return nano().model_copy(update={"run": synclr.nano_long().run})
+
+
+def vit_b16() -> EvaluateConfig:
+    """The paper's probe at its batch of 1024, on labelled shards of yours: say where with `--data`."""
+    base = EvaluateConfig(run=synclr.vit_b16().run)
+    return base.model_copy(update={"linear_probe": base.linear_probe.model_copy(update={"batch": 1024})})
+
+
+def vit_l14() -> EvaluateConfig:
+    """As `vit_b16`."""
+    return vit_b16().model_copy(update={"run": synclr.vit_l14().run})
