@@ -1,8 +1,8 @@
 """Processes that start together, on one machine or on several, agree on one run."""
 
+import contextlib
 from pathlib import Path
 
-import pytest
 from mlflow import MlflowClient
 
 from tracking import TrackingConfig, server
@@ -73,10 +73,10 @@ def test_a_deleted_parent_is_replaced(config: TrackingConfig) -> None:
     assert runs.parent("runs/nano", "") == second
 
 
-def test_a_pipeline_has_one_name_wherever_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_pipeline_has_one_name_wherever_it_is_started(tmp_path: Path) -> None:
     absolute = f"{tmp_path}/runs/nano"
-    assert len({pipeline_key(r) for r in ("runs/nano", "runs/nano/", absolute, f"file://{absolute}")}) == 1
+    with contextlib.chdir(tmp_path):
+        assert len({pipeline_key(r) for r in ("runs/nano", "runs/nano/", absolute, f"file://{absolute}")}) == 1
     assert pipeline_key("s3://key:old@bucket/a") == pipeline_key("s3://key:new@bucket/a")
     assert pipeline_key("runs/nano") != pipeline_key("runs/other")
     assert pipeline_key("runs/nano") != pipeline_key("runs/nano", "second")
