@@ -36,7 +36,7 @@ SMALL = {
 }
 
 
-def command(models_folder: Path, root: object, **changes: object) -> list[str]:
+def command(models_folder: Path, root: object, /, **changes: object) -> list[str]:
     """Arguments of `python -m generator.caption|image` for a small run."""
     values = {
         "root": root,
