@@ -167,8 +167,9 @@ class ImageConfig(Section):
     """JPEG's colour resolution. 4:2:0 halves it, which saves a quarter of the bytes; 4:4:4 suits tiny pictures."""
     seed: int = 0
     """Seed of the noise."""
-    precision: Precision = "bf16"
-    """Arithmetic of the diffusion model. bf16 and fp16 are for GPUs."""
+    precision: Precision | Literal["auto"] = "bf16"
+    """Arithmetic of the diffusion model. auto: bf16 where the device computes in it, fp32 elsewhere; all workers of a
+    run must come to the same answer, a different one is refused."""
     device: Device = "auto"
     """Where it runs. auto: a GPU if there is one."""
     threads: int = Field(2, ge=1)

@@ -28,6 +28,7 @@ from config.cli import run
 from config.progress import Progress
 from generator import files
 from generator.config import GenerateConfig, ImageConfig
+from generator.models import device_of, native_precision
 from generator.painter import Painter, Pixels, batches
 from generator.recipes import RECIPES
 from generator.seeds import seed_of
@@ -70,6 +71,7 @@ class Captioned:
 def image(config: GenerateConfig) -> None:
     """Paints all captions that have no images yet, together with whoever else works under the root."""
     storage = Storage(config.root)
+    config = with_precision(config)
     settings = image_settings(config, _inputs(config))
     refuse_other_settings(storage, STAGE, settings)
     units, each = config.caption.units, config.image.per_caption
@@ -95,6 +97,14 @@ def image(config: GenerateConfig) -> None:
                 continue
             tracked.log_metrics(tally.metrics(), step=int(lease.unit))
         summarise(storage, config, tracked)
+
+
+def with_precision(config: GenerateConfig) -> GenerateConfig:
+    """The config with this machine's own precision in place of `auto`, so that it stands among the images' settings."""
+    if config.image.precision != "auto":
+        return config
+    precision = native_precision(device_of(config.image.device, "image.device"))
+    return config.model_copy(update={"image": config.image.model_copy(update={"precision": precision})})
 
 
 @dataclass

@@ -22,6 +22,13 @@ def dtype_of(precision: Precision) -> torch.dtype:
     return _DTYPES[precision]
 
 
+def native_precision(device: torch.device) -> Precision:
+    """bf16 where `device` computes in it (on a CPU two to three times as fast as fp32), fp32 where it would emulate."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
+
+
 def device_of(device: Device, field: str) -> torch.device:
     """The device; `auto` is a GPU if there is one.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from config import ConfigError
 from generator.config import ImageConfig
 from generator.files import locate_model
-from generator.models import device_of, dtype_of, loading
+from generator.models import device_of, dtype_of, loading, native_precision
 
 Pixels = NDArray[np.uint8]
 T = TypeVar("T")
@@ -36,12 +36,13 @@ class Painter:
     def __init__(self, config: ImageConfig) -> None:
         self.config = config
         device = device_of(config.device, "image.device")
+        precision = native_precision(device) if config.precision == "auto" else config.precision
         name = locate_model(config.model, "image.model")
         diffusers.logging.disable_progress_bar()  # the stage has its own
         with loading(name, "image.model", "a StableDiffusionPipeline"):
             # Filters belong in a later stage that flags images; the pipeline's own checker paints them black.
             self.pipe: Any = StableDiffusionPipeline.from_pretrained(
-                name, dtype=dtype_of(config.precision), safety_checker=None, requires_safety_checker=False
+                name, dtype=dtype_of(precision), safety_checker=None, requires_safety_checker=False
             )
             self.pipe.scheduler = DDIMScheduler.from_config(self.pipe.scheduler.config)
         factor = self.pipe.vae_scale_factor

@@ -69,5 +69,5 @@ def _images() -> ImageConfig:
         save_size=64,
         batch=32,
         subsampling="4:4:4",
-        precision="fp32",
+        precision="auto",
     )
