@@ -41,7 +41,7 @@ def on_ranks(tmp_path: Path) -> OnRanks:
             for rank in range(world)
         ]
         try:
-            errors = [rank.communicate(timeout=240)[1] for rank in ranks]
+            errors = [rank.communicate(timeout=600)[1] for rank in ranks]
         finally:
             for rank in ranks:
                 rank.kill()

@@ -18,7 +18,7 @@ def share(ranks: Gather) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_two_ranks_see_each_other_in_the_order_of_their_numbers(on_ranks):
     """Rank 0 holds (1, 20) and rank 1 (2, 40): sum (3, 60), largest of the negatives (-1, -20)."""
     for rank, result in enumerate(on_ranks(share, 2)):

@@ -59,19 +59,21 @@ def share(gather: Gather) -> dict[str, Tensor]:
     return {"loss": loss.detach()} | metrics | gradients
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_two_processes_give_the_loss_and_the_gradients_of_one(on_ranks):
     """The batch's four captions on one process, or two on each of two; the masks fall unevenly."""
     whole, parts = share(Single()), on_ranks(share, 2)
-    assert len(whole) > 60
+    assert whole.keys() >= {f"student.{name}" for name, _ in objective().modules().student.named_parameters()}
     for name, expected in whole.items():
         mean = torch.stack([part[name] for part in parts]).mean(0)
         torch.testing.assert_close(mean, expected, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_the_loss_is_its_parts_written_out():
-    """Once more, with loops over anchors and tokens in place of tiles and masks, from the same networks."""
-    ours, part = objective(), batch()
+@pytest.mark.parametrize("exclude", [False, True])
+def test_the_loss_is_its_parts_written_out(exclude):
+    """Once more, with loops over anchors and tokens in place of tiles and masks, from the same networks. Local crops
+    come crop by crop, so local anchor i is of image i % crops, whose key it keeps unless `exclude_same_image`."""
+    ours, part = objective(exclude_same_image=exclude), batch()
     loss, metrics = ours.loss(part)
     student, teacher = ours.modules().student, ours.modules().teacher
     seen, whole = student["backbone"](part["global_crops"], part["mask"]), teacher["backbone"](part["global_crops"])
@@ -82,7 +84,7 @@ def test_the_loss_is_its_parts_written_out():
     def anchors_loss(cls: Tensor, own_excluded: bool) -> Tensor:
         losses = []
         for i, anchor in enumerate(F.normalize(student["predictor"](student["projector"](cls)))):
-            candidates = [k for k in range(crops) if not (own_excluded and k == i)]
+            candidates = [k for k in range(crops) if not (own_excluded and k == i % crops)]
             log_p = (keys[candidates] @ anchor / SMALL.temperature).log_softmax(0)
             positives = [n for n, k in enumerate(candidates) if k % CAPTIONS == i % CAPTIONS]
             assert len(positives) == (VIEWS - 1 if own_excluded else VIEWS)
@@ -100,7 +102,7 @@ def test_the_loss_is_its_parts_written_out():
     ibot = cross_entropy.view(3, 8).mean(1).mean().float()
 
     torch.testing.assert_close(metrics["loss/contrastive_global"], anchors_loss(seen.cls, own_excluded=True))
-    torch.testing.assert_close(metrics["loss/contrastive_local"], anchors_loss(local.cls, own_excluded=False))
+    torch.testing.assert_close(metrics["loss/contrastive_local"], anchors_loss(local.cls, own_excluded=exclude))
     torch.testing.assert_close(metrics["loss/ibot"], ibot)
     torch.testing.assert_close(
         loss, metrics["loss/contrastive_global"] + metrics["loss/contrastive_local"] + metrics["loss/ibot"]
@@ -179,11 +181,8 @@ def test_the_step_survives_a_cast():
     assert ours.modules().bfloat16().step.item() == 257
 
 
-def test_a_local_crop_keeps_its_own_image_unless_told_otherwise():
-    """Without it, one positive of three is gone, and the loss is another; the global crops' stays."""
-    kept, left_out = (objective(exclude_same_image=flag).loss(batch())[1] for flag in (False, True))
-    assert kept["loss/contrastive_local"] != left_out["loss/contrastive_local"]
-    assert kept["loss/contrastive_global"] == left_out["loss/contrastive_global"]
+def test_a_local_crop_keeps_its_own_image_by_default():
+    assert SynCLRConfig().exclude_same_image is False
 
 
 def test_labels_are_the_step_s_own():

@@ -22,8 +22,8 @@ from trainer.schedules import learning_rate, weight_decay
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "synclr_curve.json"
 TOLERANCE = 1e-5
-"""Relative. Processors add up in different orders: with scalar, AVX2 and AVX-512 code on one machine the curves differ by
-up to 2e-7. The code's temperature of 0.1 in place of 0.08 moves the first loss by 4e-4, a momentum of 0.91 in place of
+"""Relative. Processors add up in different orders: on one machine, scalar, AVX2 and AVX-512 code give curves that
+differ by up to 2e-7. A temperature of 0.1 in place of 0.08 moves the first loss by 4e-4, a momentum of 0.91 in place of
 0.9 the last ones by 9e-4."""
 
 MODEL = ModelConfig(image_size=32, patch_size=8, width=32, depth=2, heads=2, drop_path=0.1)
