@@ -5,11 +5,12 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Part = TypeVar("Part", bound=nn.Module)
 Metrics = dict[str, float]
 
 
@@ -32,7 +33,7 @@ class Average:
 
 def fit(
     name: str,
-    model: nn.Module,
+    model: Part,
     loss: Callable[[int], tuple[Tensor, Metrics]],
     *,
     steps: int,
@@ -42,7 +43,7 @@ def fit(
     weight_decay: float = 0.01,
     warmup: int = 200,
     every: int = 100,
-) -> nn.Module:
+) -> Part:
     """Trains `model` for `steps` and returns it with its averaged weights.
 
     Args:
@@ -64,7 +65,7 @@ def fit(
             group["lr"] = lr * min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)))
         value, metrics = loss(step)
         optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]  # torch does not type it
+        value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update(model, step)
@@ -75,9 +76,10 @@ def fit(
             )
         if done % (4 * every) == 0 or done == steps:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state}
-            _save(path, state | {"step": done, "seconds": time.monotonic() - began})
+            save(path, state | {"step": done, "seconds": time.monotonic() - began})
     model.load_state_dict(average.state)
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    return model
 
 
 def _log(folder: Path, line: dict[str, Any]) -> None:
@@ -87,7 +89,8 @@ def _log(folder: Path, line: dict[str, Any]) -> None:
         log.write(text + "\n")
 
 
-def _save(path: Path, state: dict[str, Any]) -> None:
+def save(path: Path, state: Any) -> None:
+    """Saves all or nothing: a run killed meanwhile finds the former file."""
     draft = path.with_suffix(".tmp")
     torch.save(state, draft)
     draft.replace(path)

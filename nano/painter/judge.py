@@ -46,8 +46,9 @@ class _Block(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.down(x)
-        return x + self.rest(x)
+        y: Tensor = self.down(x)
+        change: Tensor = self.rest(y)
+        return y + change
 
 
 def train(folder: Path) -> Judge:

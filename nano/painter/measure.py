@@ -56,7 +56,8 @@ def measure(
 
 def like(text: str, rng: np.random.Generator) -> list[world.Scene]:
     """Four renders of what `text` tells: what it leaves open is drawn anew for each."""
-    said, found = captions.parse(text), []
+    said = captions.parse(text)
+    found: list[world.Scene] = []
     while len(found) < PER_CAPTION:
         scene = world.scene(data.SCENES_SEED, "judge", int(rng.integers(2**40)))
         thing = replace(scene.things[0], shape=said.shapes[0], colour=said.colours[0])
@@ -70,7 +71,7 @@ def paint(pipe: StableDiffusionPipeline, texts: list[str], steps: int, guidance:
     """Four pictures a caption, [4 * len(texts), 3, 64, 64] in -1..1."""
     generators = [torch.Generator().manual_seed(seed * PER_CAPTION + i) for i in range(len(texts) * PER_CAPTION)]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        image = pipe(
+        image: Tensor = pipe(
             texts,
             num_inference_steps=steps,
             guidance_scale=guidance,

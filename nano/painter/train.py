@@ -21,7 +21,7 @@ from nano import vocabulary as words
 from nano import world
 from nano.captions import parse
 from nano.painter import WEIGHTS, data, models
-from nano.painter.fit import Metrics, fit
+from nano.painter.fit import Metrics, fit, save
 
 SEED = 0
 SCENES = 40_000
@@ -30,8 +30,6 @@ READER_STEPS, READER_BATCH = 800, 64
 UNET_STEPS, UNET_BATCH = 3_400, 64
 DECODER_STEPS = 1_000
 UNCONDITIONAL = 0.1
-
-_CPU_BF16 = {"device_type": "cpu", "dtype": torch.bfloat16}
 
 
 def train(folder: Path, weights: Path, *, compiled: bool) -> None:
@@ -64,11 +62,11 @@ def train_vae(folder: Path, compiled: bool) -> AutoencoderKL:
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         return pixel + edge + 3e-4 * kl, {"l1": pixel.item(), "kl": kl.item()}
 
-    return fit("vae", vae, loss, steps=VAE_STEPS, lr=2e-3, folder=folder)  # type: ignore[return-value]
+    return fit("vae", vae, loss, steps=VAE_STEPS, lr=2e-3, folder=folder)
 
 
 def _reconstruct(vae: AutoencoderKL, image: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    with torch.autocast(**_CPU_BF16):
+    with torch.autocast("cpu", torch.bfloat16):
         posterior = vae.encode(image).latent_dist
         mean, logvar = posterior.mean, posterior.logvar
         return vae.decode(mean + (0.5 * logvar).exp() * noise).sample, mean, logvar
@@ -79,16 +77,17 @@ def encode(vae: AutoencoderKL, folder: Path) -> Tensor:
     """Latent means [SCENES, 16, 8, 8] of all renders, computed once."""
     path = folder / "latents.pt"
     if path.exists():
-        return torch.load(path, weights_only=True)
+        saved: Tensor = torch.load(path, weights_only=True)
+        return saved
     found = []
     for first in range(0, SCENES, 200):
         image, _ = data.pictures(data.scenes(first, 200, split="painter"))
-        with torch.autocast(**_CPU_BF16):
+        with torch.autocast("cpu", torch.bfloat16):
             found.append(vae.encode(image).latent_dist.mean.half())
         if first % 10_000 == 0:
             print(f"latents: {first} of {SCENES}", flush=True)
     latents = torch.cat(found)
-    torch.save(latents, path)
+    save(path, latents)
     return latents
 
 
@@ -112,7 +111,7 @@ def polish(vae: AutoencoderKL, latents: Tensor, folder: Path, compiled: bool) ->
 
 
 def _decode(decoder: nn.ModuleDict, latent: Tensor) -> Tensor:
-    with torch.autocast(**_CPU_BF16):
+    with torch.autocast("cpu", torch.bfloat16):
         restored: Tensor = decoder["decoder"](decoder["post_quant_conv"](latent))
         return restored
 
@@ -147,7 +146,7 @@ def train_reader(folder: Path, tokens: CLIPTokenizer) -> CLIPTextModel:
         rng = np.random.default_rng([SEED, 1, step])
         batch = data.scenes(step * READER_BATCH % SCENES, READER_BATCH, split="painter", pairs=0.4)
         texts = data.told(batch, rng)
-        with torch.autocast(**_CPU_BF16):
+        with torch.autocast("cpu", torch.bfloat16):
             logits = [head.float() for head in reader(_ids(tokens, texts))]
         targets = torch.tensor([_attributes(scene, text) for scene, text in zip(batch, texts, strict=True)])
         value = sum(F.cross_entropy(head, targets[:, i]) for i, head in enumerate(logits))
@@ -213,12 +212,14 @@ def train_unet(
 
 
 def _denoise(unet: nn.Module, text_encoder: nn.Module, noisy: Tensor, time: Tensor, ids: Tensor) -> Tensor:
-    with torch.autocast(**_CPU_BF16):
-        return unet(noisy, time, encoder_hidden_states=text_encoder(ids).last_hidden_state).sample
+    with torch.autocast("cpu", torch.bfloat16):
+        velocity: Tensor = unet(noisy, time, encoder_hidden_states=text_encoder(ids).last_hidden_state).sample
+    return velocity
 
 
 def _ids(tokens: CLIPTokenizer, texts: list[str]) -> Tensor:
-    return tokens(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    ids: Tensor = tokens(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return ids
 
 
 def main() -> None:
