@@ -13,6 +13,7 @@ from typing import Final
 
 VARIABLE: Final = "REVERIE_LIFELINE"  # id of a process of this machine
 SECONDS: Final = 1.0  # between two looks
+GRACE: Final = 30.0  # seconds to save in; longer would let the next attempt start beside this one
 
 
 def lifeline(pid: int) -> dict[str, str]:
@@ -21,7 +22,10 @@ def lifeline(pid: int) -> dict[str, str]:
 
 
 def watch(environment: Mapping[str, str]) -> None:
-    """Asks this process to stop (SIGTERM, as a scheduler would) once its launcher is gone. No launcher, no watch."""
+    """Once its launcher is gone, asks this process to stop (SIGTERM, as a scheduler would), and after a while kills it.
+
+    Without a launcher in the environment nothing is watched.
+    """
     launcher = environment.get(VARIABLE, "")
     if launcher.isdigit():
         threading.Thread(target=_until_gone, args=(int(launcher),), name="lifeline", daemon=True).start()
@@ -31,6 +35,8 @@ def _until_gone(launcher: int) -> None:
     while _alive(launcher):
         time.sleep(SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _alive(pid: int) -> bool:

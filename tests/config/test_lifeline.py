@@ -1,9 +1,9 @@
 """A stage ends when its launcher is gone, and only then."""
 
 import os
+import signal
 import subprocess
 import sys
-import textwrap
 import time
 
 import pytest
@@ -21,8 +21,8 @@ time.sleep(60)
 """
 
 
-def start(launcher: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", textwrap.dedent(STAGE)]
+def start(launcher: int, script: str = STAGE) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", script]
     stage = subprocess.Popen(command, env={**os.environ, **lifeline(launcher)}, stdout=subprocess.PIPE, text=True)
     assert stage.stdout is not None
     assert stage.stdout.readline() == "up\n"
@@ -48,3 +48,14 @@ def test_without_a_launcher_nothing_is_watched() -> None:
     watch({})
     watch({VARIABLE: ""})
     time.sleep(0.1)  # would have raised SIGTERM by now, were it watching
+
+
+def test_a_stage_that_does_not_stop_is_killed() -> None:
+    deaf = STAGE.replace("lambda *_: sys.exit(143)", "signal.SIG_IGN").replace(
+        "lifeline.watch", "lifeline.GRACE = 0.5; lifeline.watch"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with start(launcher.pid, deaf) as stage:
+        launcher.kill()
+        launcher.wait()
+        assert stage.wait(timeout=30) == -signal.SIGKILL
