@@ -32,10 +32,10 @@ LOGS: Final = "runs/logs"
 AGAIN: Final = "What is committed is safe: the same command goes on from there."
 # What libraries say while they start: lines with a time or a level, warnings with the source line below them.
 _NOISE: Final = re.compile(
-    r"^\s*(\[?\d{4}[-/]\d\d[-/]\d\d|\[rank|[IWE]\d{4} |(INFO|DEBUG|WARNING)\b|warnings\.warn)|Warning: "
+    r"^\s*(\[?\d{4}[-/]\d\d[-/]\d\d|\[rank|[IWE]\d{4} |(INFO|DEBUG|WARNING)\b|warnings\.warn)|Warning: |\dit/s\b"
 )
 _NAMED: Final = re.compile(r"^(?:caption|image|pretrain|evaluation)  ")  # progress names its stage, and so do we
-_WAITS: Final = re.compile(r"(?i)waiting for ")
+_WAITS: Final = re.compile(r"(?i)(waiting for \S+?)(?:: .*)?$")
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,13 @@ def stream(clock: Callable[[], float], write: Callable[[str], None]) -> Callable
     def take(role: str, line: str) -> None:
         text = _NAMED.sub("", line.rstrip())
         with lock:
-            if not text or _NOISE.search(text) or (_WAITS.match(text) and role in waiting):
+            if not text or _NOISE.search(text):
                 return
-            if _WAITS.match(text):
+            if wait := _WAITS.match(text):
+                if role in waiting:
+                    return
                 waiting.add(role)
+                text = wait[1]
             minutes, seconds = divmod(int(clock() - started), 60)
             write(f"{minutes:02}:{seconds:02}  {role:<8}  {text}")
 

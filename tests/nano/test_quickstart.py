@@ -50,6 +50,7 @@ def test_lines_get_the_time_and_the_role_and_lose_what_repeats_it() -> None:
         "W1122 03:00:00.000000 123 torch/distributed/run.py:1] something",
         "/lib/python/site.py:1: UserWarning: something old",
         "  warnings.warn(",
+        "Loading weights: 100%|##########| 52/52 [00:00<00:00, 3508.75it/s]",
     ],
 )
 def test_what_libraries_say_while_they_start_is_left_to_the_logs(noise: str) -> None:
@@ -69,8 +70,8 @@ def test_that_a_stage_waits_is_said_once() -> None:
     take = stream(lambda: 0.0, lines.append)
     for _ in range(3):
         take("evaluate", "evaluation  waiting for runs/nano/labelled/train: no shards\n")
-    take("pretrain", "waiting for image shards\n")
-    assert len(lines) == 2
+    take("pretrain", "waiting for images\n")
+    assert lines == ["00:00  evaluate  waiting for runs/nano/labelled/train", "00:00  pretrain  waiting for images"]
 
 
 def test_results_that_are_there_are_shown_with_the_way_to_start_afresh(
