@@ -53,14 +53,6 @@ def encode_sample(sample: Sample) -> bytes:
     return b"".join(parts)
 
 
-def decode_sample(data: bytes) -> Sample:
-    """The one sample that `encode_sample` made `data` of. TarError if it is anything else."""
-    samples = list(decode_samples(data))
-    if len(samples) != 1:
-        raise TarError(f"{len(samples)} samples where one should be")
-    return samples[0]
-
-
 def decode_samples(data: bytes) -> Iterator[Sample]:
     """Every sample of a whole tar or of a run of samples cut out of one."""
     key, fields = "", dict[str, bytes]()

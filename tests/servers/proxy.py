@@ -67,25 +67,26 @@ def _serve(client: socket.socket, upstream: int, rule: Rule) -> None:
             server.sendall(head)
             sender = threading.Thread(target=_pump, args=(client, server))
             sender.start()
-            _reply(server, client, fault.cut if fault else None)
-            with contextlib.suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
+            whole = _reply(server, client, fault.cut if fault else None)
+            client.shutdown(socket.SHUT_RDWR if whole else socket.SHUT_RD)  # which wakes the sender
             sender.join(10)
+            if not whole:
+                # Closing with a linger time of zero sends a reset: what the client sees when a machine dies.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def _reply(server: socket.socket, client: socket.socket, cut: int | None) -> None:
+def _reply(server: socket.socket, client: socket.socket, cut: int | None) -> bool:
+    """Pass the reply on; False if it was cut."""
     sent = 0
     while piece := server.recv(65536):
         if cut is not None and sent + len(piece) > cut:
             client.sendall(piece[: cut - sent])
-            # Closing with a linger time of zero sends a reset: what the client sees when a machine dies.
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.close()
             while server.recv(65536):  # let the server finish: the request counts as carried out
                 pass
-            return
+            return False
         client.sendall(piece)
         sent += len(piece)
+    return True
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

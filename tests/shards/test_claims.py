@@ -197,9 +197,13 @@ def test_a_holder_that_renews_after_the_takeover_began_gives_way() -> None:
 def test_a_late_create_at_an_old_generation_steps_back() -> None:
     """Whoever saw the unit free, slept, and wakes when it is held at a later generation has nothing."""
     world = World()
-    theirs = world.worker("theirs")
-    world.storage.create("leases/images/000000.7.json", b"{}")
-    assert theirs._try("000000", ()) is None  # what it saw before it slept: no lease
+
+    def sleep_meanwhile(path: str) -> None:
+        if path.endswith("000000.0.json"):
+            world.storage.create("leases/images/000000.7.json", b"{}")
+
+    world.backend.before_create = sleep_meanwhile
+    assert world.worker("theirs").acquire("000000") is None
     assert world.names() == ["000000.7.json"]
 
 

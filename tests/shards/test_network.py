@@ -19,6 +19,9 @@ pytestmark = [pytest.mark.s3, pytest.mark.timeout(900)]
 
 QUICK = Retry(tries=6, first=0.01, most=0.05)
 
+# Of the three layers that try again (botocore, s3fs, ours) the first waits longest; here it only costs time.
+IMPATIENT = {"config_kwargs": {"retries": {"max_attempts": 0}}}
+
 
 @contextmanager
 def behind(s3: S3Server, name: str, rule: Rule) -> Iterator[Storage]:
@@ -26,7 +29,7 @@ def behind(s3: S3Server, name: str, rule: Rule) -> Iterator[Storage]:
     port = urlsplit(s3.endpoint).port
     assert port is not None
     with faulty_proxy(port, rule) as endpoint:
-        yield Storage(s3.root(name), options(endpoint), retry=QUICK)
+        yield Storage(s3.root(name), options(endpoint) | IMPATIENT, retry=QUICK)
 
 
 def times(count: int, starts: str, fault: Fault) -> Rule:
