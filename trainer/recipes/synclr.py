@@ -73,7 +73,7 @@ def nano() -> PretrainConfig:
             teacher_temperature_steps=100,
         ),
         optimizer=OptimizerConfig(clip=3.0),
-        schedule=ScheduleConfig(steps=400, warmup_steps=40, lr=1e-3, weight_decay_end=0.1),
+        schedule=ScheduleConfig(steps=300, warmup_steps=30, lr=1e-3, weight_decay_end=0.1),
         engine=EngineConfig(zero_stage=0, precision="bf16", device="cpu"),
         checkpoint=CheckpointConfig(every_steps=200, every_minutes=1.0, keep=2),
         metrics=MetricsConfig(every_steps=10),
