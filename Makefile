@@ -29,8 +29,8 @@ quickstart: venv ## concepts in, an evaluated encoder out, offline, in minutes
 test: venv ## the unit tests
 	$(BIN)/pytest
 
-test-slow: venv ## the tests that start whole stages
-	$(BIN)/pytest -m slow
+test-slow: venv ## the tests that start whole stages or a real S3 server
+	$(BIN)/pytest -m 'slow or s3'
 
 test-vllm: vllm-env ## the tests of the vLLM engine
 	$(VLLM_VENV)/bin/pytest -m vllm $$(grep -rl 'mark\.vllm' tests)
