@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from shards import Storage
-from trainer.checkpoint import CONFIG, ENCODER, Checkpoints, load_encoder
+from trainer.checkpoint import COMMITTED, CONFIG, ENCODER, Checkpoints, load_encoder
 from trainer.config import PretrainConfig
 from trainer.evaluation.waiting import NotYet
 
@@ -62,6 +62,9 @@ def find(storage: Storage, run: str, step: int | None, *, final: bool) -> Traine
 
 def _read(storage: Storage, run: str, step: int) -> Trained:
     folder = f"checkpoints/{run}/step-{step:08}"
-    listed = json.loads(storage.read(f"{folder}/COMMITTED"))
-    config = PretrainConfig.model_validate_json(storage.read(f"{folder}/{CONFIG}"))
+    try:
+        listed = json.loads(storage.read(f"{folder}/{COMMITTED}"))
+        config = PretrainConfig.model_validate_json(storage.read(f"{folder}/{CONFIG}"))
+    except FileNotFoundError:  # the run goes on beside us, and keeps only its newest checkpoints
+        raise NotYet(f"{storage.url(folder)} was deleted while it was read: give the same command again") from None
     return Trained(storage, run, step, listed[ENCODER]["sha256"], config)

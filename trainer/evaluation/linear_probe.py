@@ -84,22 +84,24 @@ def fit(
     D, R = x_ND.shape[1], len(rates)
     weight_DRC = (torch.randn(D, 1, classes, generator=generator) * STD).repeat(1, R, 1)
     bias_RC = torch.zeros(R, classes)
-    speed = [torch.zeros_like(weight_DRC), torch.zeros_like(bias_RC)]
+    weight_DK, bias_K = weight_DRC.flatten(1), bias_RC.flatten()  # the same memory, K = R x C columns
+    speed_DK, speed_K = torch.zeros_like(weight_DK), torch.zeros_like(bias_K)
     rate_R1 = torch.tensor(rates)[:, None] * probe.batch / 256
     steps = math.ceil(len(x_ND) / probe.batch) * probe.epochs
     step = 0
     for _ in range(probe.epochs):
         for chosen in torch.randperm(len(x_ND), generator=generator).split(probe.batch):
             x_BD = x_ND[chosen]
-            logits_BRC = (x_BD @ weight_DRC.flatten(1)).view(-1, R, classes) + bias_RC
-            gradient_BRC = logits_BRC.softmax(2) - F.one_hot(label_N[chosen], classes)[:, None]
+            gradient_BRC = torch.addmm(bias_K, x_BD, weight_DK).view(-1, R, classes).softmax(2)
+            gradient_BRC -= F.one_hot(label_N[chosen], classes)[:, None]
             # The rate goes into the gradient: then the momentum carries it, and one schedule serves all heads.
             gradient_BRC *= rate_R1 / len(x_BD)
-            speed[0].mul_(probe.momentum).add_((x_BD.T @ gradient_BRC.flatten(1)).view_as(weight_DRC))
-            speed[1].mul_(probe.momentum).add_(gradient_BRC.sum(0))
+            gradient_BK = gradient_BRC.flatten(1)
+            speed_DK.addmm_(x_BD.T, gradient_BK, beta=probe.momentum)
+            speed_K.mul_(probe.momentum).add_(gradient_BK.sum(0))
             cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
-            weight_DRC -= cosine * speed[0]
-            bias_RC -= cosine * speed[1]
+            weight_DK.sub_(speed_DK, alpha=cosine)
+            bias_K.sub_(speed_K, alpha=cosine)
             step += 1
         yield weight_DRC, bias_RC
 

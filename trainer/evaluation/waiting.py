@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 from config import DataError, RetryableError
 
 T = TypeVar("T")
-POLL: Final = 2.0  # seconds between two looks
+POLL: Final = 2.0  # seconds before the second look; a twentieth of the time waited so far, once that is longer
+LONGEST_POLL: Final = 15.0
 SAY: Final = 15.0  # seconds between two lines in the log
 
 
@@ -43,4 +44,4 @@ def until(
             if now == started or now - said >= SAY:
                 say(f"evaluation  waiting for {missing}")
                 said = now
-        sleep(min(POLL, seconds))
+        sleep(min(max(POLL, (now - started) / 20), LONGEST_POLL, seconds))

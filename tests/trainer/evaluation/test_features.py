@@ -32,8 +32,14 @@ def test_the_batch_size_changes_nothing() -> None:
     images = torch.randint(256, (7, 3, 32, 32), generator=generator, dtype=torch.uint8)
     label = torch.zeros(7, dtype=torch.int64)
     encoders = {"random": random_encoder(MODEL, 0)}
+    sizes: list[int] = []
     whole, parts = (
-        extract(encoders, [(i, {"shape": n}) for i, n in zip(images.split(b), label.split(b), strict=True)], "cpu", int)
+        extract(
+            encoders,
+            [(i, {"shape": n}) for i, n in zip(images.split(b), label.split(b), strict=True)],
+            "cpu",
+            sizes.append,
+        )
         for b in (7, 2)
     )
     torch.testing.assert_close(whole["random"].vectors, parts["random"].vectors)
