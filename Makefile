@@ -27,7 +27,7 @@ quickstart: venv ## concepts in, an evaluated encoder out, offline, in minutes
 	$(BIN)/python -m nano.quickstart
 
 test: venv ## the unit tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: venv ## the tests that start whole stages or a real S3 server
 	$(BIN)/pytest -m 'slow or s3'
