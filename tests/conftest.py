@@ -13,5 +13,5 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nobody's own cluster, bucket or tracking server is ever touched by a test.
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "TORCHXCONFIG", "KUBECONFIG"):
     os.environ.pop(name, None)
-os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "test"  # the S3 server of the tests is started with these
+os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "test"  # as tests/servers/s3.py has it
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
