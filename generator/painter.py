@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import diffusers
 import numpy as np
 import torch
+import transformers
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from numpy.typing import NDArray
 from torch import Tensor
@@ -38,7 +39,8 @@ class Painter:
         device = device_of(config.device, "image.device")
         precision = native_precision(device) if config.precision == "auto" else config.precision
         name = locate_model(config.model, "image.model")
-        diffusers.logging.disable_progress_bar()  # the stage has its own
+        for library in (diffusers, transformers):
+            library.logging.disable_progress_bar()  # the stage has its own
         with loading(name, "image.model", "a StableDiffusionPipeline"):
             # Filters belong in a later stage that flags images; the pipeline's own checker paints them black.
             self.pipe: Any = StableDiffusionPipeline.from_pretrained(
@@ -90,8 +92,9 @@ class Painter:
 
     def is_cut(self, caption: str) -> bool:
         """Whether the text encoder reads only the beginning of the caption."""
-        length = self.pipe.tokenizer.model_max_length
-        return len(self.pipe.tokenizer(caption, truncation=True, max_length=length + 1).input_ids) > length
+        length: int = self.pipe.tokenizer.model_max_length
+        ids: list[int] = self.pipe.tokenizer(caption, truncation=True, max_length=length + 1).input_ids
+        return len(ids) > length
 
     def _encode(self, captions: Sequence[str]) -> Tensor:
         """[B, T, D], as StableDiffusionPipeline.encode_prompt does it, which also writes a warning for each cut."""

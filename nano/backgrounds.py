@@ -55,4 +55,4 @@ def _structure(name: str, x: Array, y: Array, phase: np.float32, across: np.floa
         case _:  # stone: coarse blotches
             coarse = np.repeat(np.repeat(grain[::6, ::6], 6, 0), 6, 1)[: x.shape[0], : x.shape[1]]
             value = 0.5 + 0.22 * coarse + 0.06 * grain
-    return np.clip(value, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(value, 0, 1), np.float32)

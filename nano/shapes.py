@@ -125,4 +125,4 @@ def pattern(texture: str, x: Array, y: Array) -> Array:
             dark = y > 0
         case _:
             dark = np.zeros(x.shape, bool)
-    return dark.astype(np.float32)
+    return np.asarray(dark, np.float32)

@@ -75,6 +75,7 @@ def scene(seed: int, split: Split, index: int, *, pairs: float = 0.0) -> Scene:
     """Scene `index` of a split; `pairs` is the share of scenes with two things."""
     rng = np.random.Generator(np.random.Philox(key=[seed, _STREAMS[split] << 48 | index]))
     background = _pick(rng, words.BACKGROUNDS)
+    things: tuple[Thing, ...]
     if rng.random() < pairs:
         relation = _pick(rng, words.RELATIONS)
         things = _pair(rng, relation)
@@ -86,7 +87,7 @@ def scene(seed: int, split: Split, index: int, *, pairs: float = 0.0) -> Scene:
 def render(scene: Scene, side: int = 64) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The picture [H, W, C] and its mask [H, W]: 0 is background, otherwise 1 + the shape's class."""
     centres = (np.arange(side, dtype=np.float32) + 0.5) / side
-    x, y = np.meshgrid(centres, centres)
+    x, y = (axis.astype(np.float32) for axis in np.meshgrid(centres, centres))
     image = backgrounds.paint(scene.background, x, y, np.random.default_rng(scene.noise))
     mask = np.zeros((side, side), np.uint8)
     for thing in scene.things:
@@ -101,7 +102,7 @@ def _draw(image: NDArray[np.float32], thing: Thing, x: shapes.Array, y: shapes.A
     dx, dy = (x - np.float32(thing.x)) / thing.radius, (y - np.float32(thing.y)) / thing.radius
     u, v = dx * cos + dy * sin, dy * cos - dx * sin
     pixels = shapes.distance(thing.shape, u, v) * np.float32(thing.radius * len(x))
-    cover = np.clip(0.5 - pixels, 0, 1)
+    cover: NDArray[np.float32] = np.clip(np.float32(0.5) - pixels, 0, 1)
     rim = np.clip(pixels + 1.5, 0, 1)  # a thin rim keeps black in the night and white in the snow visible
     tone = np.asarray(words.COLOURS[thing.colour], np.float32)
     second, edge = (np.asarray(c, np.float32) for c in words.shades(thing.colour))

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     try:
-        run.run(run.parse_args(sys.argv[1:] if argv is None else argv))  # type: ignore[no-untyped-call]  # torchrun's own
+        run.run(run.parse_args(sys.argv[1:] if argv is None else argv))
     except ChildFailedError as error:
         sys.exit(exit_code(failure.exitcode for failure in error.failures.values()))
     except SignalException as stopped:

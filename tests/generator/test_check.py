@@ -3,12 +3,13 @@ import pytest
 from generator.check import faults, names
 from generator.concepts import Request
 from generator.config import CaptionConfig
+from generator.prompt import Template
 
 CONFIG = CaptionConfig(model="any", count=1, min_words=3, max_words=8)
 
 
 def request(concept: str = "star", other: str | None = None) -> Request:
-    template = "concept" if other is None else "background"
+    template: Template = "concept" if other is None else "background"
     return Request(0, "0.0", template, "object", 0, concept, other)
 
 

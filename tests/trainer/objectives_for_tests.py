@@ -69,7 +69,7 @@ class Line:
     """A straight line through the mean of a picture, y = w x + b, pulled to the caption's number: convex, no
     randomness, and its mean over micro-batches is its mean over the batch."""
 
-    batch_keys = ("global_crops", "labels")
+    batch_keys: tuple[str, ...] = ("global_crops", "labels")
 
     def __init__(self, *_: Any) -> None:
         self.networks = nn.ModuleDict({"line": nn.Linear(3, 1), "copy": nn.Linear(3, 1).requires_grad_(False)})

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ class Steep(Line):
         return loss, metrics
 
 
-def line_config(stage: int = 0, accumulate: int = 1, clip: float = 0.0) -> PretrainConfig:
+def line_config(stage: Any = 0, accumulate: int = 1, clip: float = 0.0) -> PretrainConfig:
     engine = EngineConfig(zero_stage=stage, precision="fp32", device="cpu", accumulate=accumulate, hang_seconds=0)
     schedule = ScheduleConfig(steps=100, warmup_steps=0, lr=0.1, weight_decay_start=0.5, weight_decay_end=0.5)
     return pretrain_config("unused", engine=engine, schedule=schedule, optimizer=OptimizerConfig(clip=clip))

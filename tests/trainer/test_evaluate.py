@@ -36,8 +36,8 @@ def test_results_are_written_and_printed(root: Path, capsys: pytest.CaptureFixtu
         assert isinstance(values, dict)
         assert list(values) == ["random_init", "raw_pixels", "synclr"]
         assert 0 <= values["synclr"]["colour_top1"] <= 100
-        assert found["checkpoint"]["run"] == "toy"  # type: ignore[index]
-        assert len(found["data"]["test"]["digest"]) == 64  # type: ignore[index]
+        assert found["checkpoint"]["run"] == "toy"
+        assert len(found["data"]["test"]["digest"]) == 64
 
 
 def test_a_second_run_reuses_what_has_not_changed(root: Path) -> None:

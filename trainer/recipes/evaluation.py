@@ -1,12 +1,17 @@
 """How the encoder of each pretraining recipe is evaluated: the recipes have the same names."""
 
-from trainer.config import EvaluateConfig
+from trainer.config import EvaluateConfig, LinearProbeConfig
 from trainer.recipes import synclr
 
 
 def nano() -> EvaluateConfig:
-    """On labelled renders of the small world (`python -m nano.renders`)."""
-    return EvaluateConfig(run=synclr.nano().run, tasks=("shape", "colour", "background", "texture", "shape_colour"))
+    """On labelled renders of the small world (`python -m nano.renders`): 30 epochs instead of 90, which on so few
+    images moved the probe by less than a point and takes a third of the time."""
+    return EvaluateConfig(
+        run=synclr.nano().run,
+        tasks=("shape", "colour", "background", "texture", "shape_colour"),
+        linear_probe=LinearProbeConfig(epochs=30),
+    )
 
 
 def nano_long() -> EvaluateConfig:
