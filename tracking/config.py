@@ -29,8 +29,9 @@ class TrackingConfig(Section):
     system_seconds: float = Field(10.0, gt=0)
     """Seconds between two samples of the system metrics. 10 is MLflow's own default."""
     flush_seconds: float = Field(30.0, ge=0)
-    """Longest that a finished stage waits for MLflow to take what is still buffered, seconds; then it ends all the
-    same, and says how much was not delivered. 0 does not wait."""
+    """Longest that a finished stage waits for an MLflow that fails to take what is still buffered, seconds; then it
+    ends all the same, and says how much was not delivered. One that is only slow gets ten times that. 0 waits for
+    neither."""
 
     @field_validator("uri")
     @classmethod

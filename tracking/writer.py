@@ -24,6 +24,7 @@ BATCH: Final = 1000  # MLflow's MAX_METRICS_PER_BATCH
 FIRST_PAUSE: Final = 1.0  # seconds after the first failure; doubles with each further one
 LONGEST_PAUSE: Final = 60.0
 CLOSING_PAUSE: Final = 1.0  # while a stage waits for its end, trying more often costs nothing
+SLOW: Final = 10  # times as long as for a sink that fails, a stage waits for one that is only slow
 
 
 class Point(NamedTuple):
@@ -88,6 +89,7 @@ class Writer:
         self._closing = threading.Event()
         self._opened = False
         self._last: _Job | None = None
+        self._failures = 0  # in a row
         self._refused = False
         self.dropped = 0
         self._thread = threading.Thread(target=self._loop, name="tracking", daemon=True)
@@ -113,15 +115,18 @@ class Writer:
         return job.result
 
     def close(self, seconds: float, last: Callable[[], Any] | None = None) -> int:
-        """Waits up to `seconds` for what is buffered to be delivered, and for the job `last` after everything else.
+        """Waits for what is buffered to be delivered, and for the job `last` after everything else.
 
-        Returns how many points and jobs were lost.
+        A sink that fails gets `seconds`; one that works, but slowly (a new database that is still being set up), ten
+        times that. Returns how many points and jobs were lost.
         """
         if last is not None:
             self._last = _Job("the end of the run", last, Future())
         self._closing.set()
         self._signal.set()
-        self._thread.join(seconds)
+        ends = time.monotonic() + seconds
+        while self._thread.is_alive() and time.monotonic() < ends + (0 if self._failures else (SLOW - 1) * seconds):
+            self._thread.join(0.05)
         with self._lock:
             lost = self.dropped + len(self._points) + len(self._jobs)
             for job in self._jobs:
@@ -132,34 +137,33 @@ class Writer:
         return lost
 
     def _loop(self) -> None:
-        failures = 0
         while not (self._closing.is_set() and self._empty()):
-            self._wait(failures)
+            self._wait()
             try:
                 self._deliver()
             except Exception as error:  # noqa: BLE001 - tracking must not end a stage, whatever MLflow raises
-                failures += 1
-                if failures == 1:
+                self._failures += 1
+                if self._failures == 1:
                     _log.warning(
                         "%s: not reached, keeping what is logged and trying again: %s", self._sink.name, _said(error)
                     )
             else:
-                if failures:
+                if self._failures:
                     _log.warning("%s: reached again", self._sink.name)
-                failures = 0
+                self._failures = 0
 
     def _empty(self) -> bool:
         with self._lock:
             return self._opened and not self._jobs and not self._points and self._last is None
 
-    def _wait(self, failures: int) -> None:
-        if not failures:
+    def _wait(self) -> None:
+        if not self._failures:
             self._signal.wait(0 if not self._opened else self._period)
             self._signal.clear()
         elif self._closing.is_set():
-            time.sleep(min(self._pause(failures), CLOSING_PAUSE))
+            time.sleep(min(self._pause(self._failures), CLOSING_PAUSE))
         else:
-            self._closing.wait(self._pause(failures))
+            self._closing.wait(self._pause(self._failures))
 
     def _deliver(self) -> None:
         if not self._opened:

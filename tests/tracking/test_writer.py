@@ -81,6 +81,18 @@ def test_logging_does_not_wait_for_a_sink_that_hangs() -> None:
     release.set()
 
 
+def test_a_slow_sink_gets_more_time_than_one_that_fails() -> None:
+    slow = Memory(before=lambda: time.sleep(0.5))
+    w = writer(slow)
+    w.add(points(10))
+    assert w.close(0.2) == 0
+    w = writer(Memory(failures=10_000))
+    w.add(points(10))
+    started = time.monotonic()
+    assert w.close(0.2) == 10
+    assert time.monotonic() - started < 1.5
+
+
 def test_a_full_buffer_keeps_the_newest_and_counts_the_rest() -> None:
     release = threading.Event()
     sink = Memory(before=release.wait)

@@ -1,6 +1,11 @@
 """The stage `evaluation`: from a checkpoint and labelled shards to results that are computed once."""
 
+import contextlib
 import json
+import random
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +99,26 @@ def test_what_is_missing_is_said_with_its_command(tmp_path: Path) -> None:
 
 def test_every_pretraining_recipe_has_an_evaluation_of_its_run() -> None:
     assert {name: recipe().run for name, recipe in EVALUATIONS.items()} == {n: r().run for n, r in RECIPES.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_at_any_moment_it_goes_on(root: Path, tmp_path: Path) -> None:
+    write_data(tmp_path / "more", train=1500, test=1000)
+    settings = ["--data", f"{tmp_path}/more/labelled", "--run", "toy", "--tracking.enabled", "false"]
+    command = [sys.executable, "-m", "trainer.evaluate", "--recipe", "nano", "--root", str(root), *settings]
+    moments = random.Random(0)
+    for _ in range(5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(2, 20))
+        process.kill()
+        process.wait()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after_kills = [result(root, evaluator) for evaluator in ("knn", "linear_probe")]
+    shutil.rmtree(root / "evaluations")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert after_kills == [result(root, evaluator) for evaluator in ("knn", "linear_probe")]
 
 
 @pytest.mark.timeout(600)
