@@ -127,6 +127,7 @@ def test_the_loss_is_on_captions_and_their_ends_alone() -> None:
 TINY = train.Setup(steps=12, batch=4, width=64, layers=1, library=60, validation=8)
 
 
+@pytest.mark.slow
 def test_a_second_training_gives_the_same_weights(tmp_path: Path) -> None:
     for name in ("one", "two"):
         train.train(tmp_path / name, tmp_path / name / "weights", TINY)
@@ -137,6 +138,7 @@ def test_a_second_training_gives_the_same_weights(tmp_path: Path) -> None:
     assert {"loss", "validation_loss"} <= set(logged[-1])
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     """SIGKILL at some moment, the same command again, until it ends: the weights of an uninterrupted training."""
     setup = replace(TINY, steps=250)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,9 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(config: Pretrain
     straight, killed = longer(config, "straight", 60), longer(config, "killed", 60, workers=1)
     finish(straight)
     for _ in range(2):
-        before = max(steps(killed), default=0)
+        goal = max(steps(killed), default=0) + chance.randrange(4, 16)
         process = start(killed)
-        when(process, lambda: max(steps(killed), default=0) > before + chance.randrange(4, 16))
+        when(process, partial(is_past, killed, goal))
         time.sleep(chance.random() / 5)
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
@@ -112,6 +113,11 @@ def test_sigterm_saves_and_ends_with_143(config: PretrainConfig):
     assert process.returncode == 143, said
     step = steps(config)[-1]
     assert f"error: stopped on request at step {step}; everything is saved" in said
+
+
+def is_past(config: PretrainConfig, goal: int) -> bool:
+    """Whether the run has a checkpoint of a later step."""
+    return max(steps(config), default=0) > goal
 
 
 def ranks(config: PretrainConfig, folder: Path, world: int, died: int = -1) -> Iterator[dict[str, list[Any]]]:
