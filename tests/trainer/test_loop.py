@@ -134,6 +134,12 @@ def test_a_loss_that_stays_broken_ends_the_run(config: PretrainConfig):
     assert all(torch.isfinite(value).all() for value in weights.values())
 
 
+def test_a_checkpoint_that_is_broken_itself_ends_the_run(config: PretrainConfig):
+    longer = config.model_copy(update={"schedule": config.schedule.model_copy(update={"steps": 30})})
+    with pytest.raises(NotFiniteError, match="the weights of the checkpoint give a loss that is not finite"):
+        train(longer, Log(lambda number: float("nan") if number >= 4 else 1.0).build)
+
+
 def test_broken_before_the_first_checkpoint_says_what_to_do(config: PretrainConfig):
     config = engine(config, not_finite_steps=1)
     with pytest.raises(NotFiniteError, match=r"no checkpoint to go back to\. Lower schedule\.lr"):
