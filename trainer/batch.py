@@ -10,8 +10,11 @@ Shapes: B captions of this rank, V images per caption, G = V * B global crops (f
 image (for crop: for view: for caption), N patches of a global crop, S and s sides of the crops.
 """
 
+import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -225,3 +228,13 @@ def _begin_worker(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # torch watches the process that forked this one: the fork server, which stays as long as this one does, so after
+    # kill -9 of the training process both would stay for ever.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(0)
