@@ -55,7 +55,7 @@ def test_a_logged_encoder_loads_back_elsewhere(config: TrackingConfig, tmp_path:
     assert uris[0] == uris[1] != uris[2], "a restart finds its model; other weights are another model"
     outputs = MlflowClient(config.uri).get_run(str(run_id)).outputs
     assert outputs is not None
-    assert [(f"models:/{o.model_id}", o.step) for o in outputs.model_outputs] == [(uris[0], 100), (uris[2], 100)]
+    assert {(f"models:/{o.model_id}", o.step) for o in outputs.model_outputs} == {(uris[0], 100), (uris[2], 100)}
 
     np.save(tmp_path / "images.npy", images)
     subprocess.run([sys.executable, "-c", LOAD, config.uri, uris[0]], cwd=tmp_path, check=True, timeout=300)
