@@ -59,7 +59,7 @@ class Painter:
         self.versions: Mapping[str, str] = {
             "torch": torch.__version__,
             "diffusers": diffusers.__version__,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "device": _described(device),
         }
 
     @torch.inference_mode()
@@ -130,3 +130,10 @@ def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def _filled(items: Sequence[T], size: int) -> list[T]:
     """`size` items, the last one repeated."""
     return [*items, *[items[-1]] * (size - len(items))]
+
+
+def _described(device: torch.device) -> str:
+    """What the last bits of an image depend on: the GPU's kind, or how many threads a CPU's sums are split among."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"

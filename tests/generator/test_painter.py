@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from config import ConfigError
 from generator.config import ImageConfig
@@ -46,6 +47,11 @@ def test_each_distinct_caption_is_encoded_once(painter: Painter) -> None:
 def test_a_caption_longer_than_the_text_encoder_reads_is_known(painter: Painter) -> None:
     assert not painter.is_cut("a star")
     assert painter.is_cut("a very long caption that goes on and on")
+
+
+def test_what_the_last_bits_depend_on_is_named(painter: Painter) -> None:
+    assert set(painter.versions) == {"torch", "diffusers", "device"}
+    assert painter.versions["device"] == f"cpu, {torch.get_num_threads()} threads"
 
 
 def test_guidance_one_needs_no_unconditional_pass(models_folder: Path) -> None:
