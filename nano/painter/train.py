@@ -25,11 +25,12 @@ from nano.painter.fit import Metrics, fit, save
 
 SEED = 0
 SCENES = 40_000
-VAE_STEPS, VAE_BATCH = 2_600, 16
+VAE_STEPS, VAE_BATCH = 1_800, 16
 READER_STEPS, READER_BATCH = 800, 64
-UNET_STEPS, UNET_BATCH = 3_400, 64
+UNET_STEPS, UNET_BATCH = 6_500, 64
 DECODER_STEPS = 1_000
 UNCONDITIONAL = 0.1
+PATCH = 64 // models.LATENT[1]  # pixels a latent stands for, on a side
 
 
 def train(folder: Path, weights: Path, *, compiled: bool) -> None:
@@ -38,10 +39,10 @@ def train(folder: Path, weights: Path, *, compiled: bool) -> None:
     torch.manual_seed(SEED)
     tokens = models.tokenizer(folder / "tokenizer")
     vae = train_vae(folder, compiled)
-    latents = encode(vae, folder)
+    latents, things = encode(vae, folder)
     vae.register_to_config(scaling_factor=float(1 / latents[:4096].float().std()))
     reader = train_reader(folder, tokens)
-    text_encoder, unet = train_unet(folder, tokens, latents, vae.config.scaling_factor, reader, compiled)
+    text_encoder, unet = train_unet(folder, tokens, (latents, things), vae.config.scaling_factor, reader, compiled)
     polish(vae, latents, folder, compiled)
     pipe = models.pipeline({"vae": vae, "unet": unet, "text_encoder": text_encoder}, tokens)
     pipe.to(dtype=torch.float16).save_pretrained(weights)
@@ -60,7 +61,7 @@ def train_vae(folder: Path, compiled: bool) -> AutoencoderKL:
         restored, mean, logvar = (t.float() for t in forward(vae, image, noise))
         pixel, edge = _differences(restored, image, mask)
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        return pixel + edge + 3e-4 * kl, {"l1": pixel.item(), "kl": kl.item()}
+        return pixel + edge + 5e-4 * kl, {"l1": pixel.item(), "kl": kl.item()}
 
     return fit("vae", vae, loss, steps=VAE_STEPS, lr=2e-3, folder=folder)
 
@@ -73,22 +74,21 @@ def _reconstruct(vae: AutoencoderKL, image: Tensor, noise: Tensor) -> tuple[Tens
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, folder: Path) -> Tensor:
-    """Latent means [SCENES, 16, 8, 8] of all renders, computed once."""
+def encode(vae: AutoencoderKL, folder: Path) -> tuple[Tensor, Tensor]:
+    """Latent means [SCENES, 4, 16, 16] of all renders and where things are [SCENES, 1, 64, 64], computed once."""
     path = folder / "latents.pt"
-    if path.exists():
-        saved: Tensor = torch.load(path, weights_only=True)
-        return saved
-    found = []
-    for first in range(0, SCENES, 200):
-        image, _ = data.pictures(data.scenes(first, 200, split="painter"))
-        with torch.autocast("cpu", torch.bfloat16):
-            found.append(vae.encode(image).latent_dist.mean.half())
-        if first % 10_000 == 0:
-            print(f"latents: {first} of {SCENES}", flush=True)
-    latents = torch.cat(found)
-    save(path, latents)
-    return latents
+    if not path.exists():
+        found, masks = [], []
+        for first in range(0, SCENES, 200):
+            image, mask = data.pictures(data.scenes(first, 200, split="painter"))
+            with torch.autocast("cpu", torch.bfloat16):
+                found.append(vae.encode(image).latent_dist.mean.half())
+            masks.append(mask.bool())
+            if first % 10_000 == 0:
+                print(f"latents: {first} of {SCENES}", flush=True)
+        save(path, {"latents": torch.cat(found), "things": torch.cat(masks)})
+    saved = torch.load(path, weights_only=True)
+    return saved["latents"], saved["things"]
 
 
 def polish(vae: AutoencoderKL, latents: Tensor, folder: Path, compiled: bool) -> None:
@@ -182,15 +182,28 @@ def _ends(text: str, phrase: str) -> bool:
 
 
 def train_unet(
-    folder: Path, tokens: CLIPTokenizer, latents: Tensor, scale: float, text_encoder: CLIPTextModel, compiled: bool
+    folder: Path,
+    tokens: CLIPTokenizer,
+    encoded: tuple[Tensor, Tensor],
+    scale: float,
+    text_encoder: CLIPTextModel,
+    compiled: bool,
 ) -> tuple[CLIPTextModel, nn.Module]:
-    """v-prediction (Salimans & Ho 2022) with the text encoder learning along; one caption in ten is empty."""
+    """v-prediction (Salimans & Ho 2022) with the text encoder learning along; one caption in ten is empty.
+
+    Half of the times are uniform, half logit-normal (Esser et al. 2024): shapes are decided at the middle noise levels.
+    Errors where things are count three times, because most of a picture is background.
+    """
     torch.manual_seed(SEED + 2)
     unet = models.unet().to(memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())  # on CPU plain matrix products beat the fused kernel at this size
-    both = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder.requires_grad_(True).train()})
+    features: list[Tensor] = []
+    unet.up_blocks[-1].register_forward_hook(lambda _block, _inputs, output: features.append(output))
+    outline = nn.Conv2d(unet.config.block_out_channels[0], PATCH**2, 1)
+    parts = {"unet": unet, "text_encoder": text_encoder.requires_grad_(True).train(), "outline": outline}
     forward = torch.compile(_denoise) if compiled else _denoise
     schedule = models.scheduler()
+    latents, things = encoded
 
     def loss(step: int) -> tuple[Tensor, Metrics]:
         rng = np.random.default_rng([SEED, 2, step])
@@ -198,16 +211,18 @@ def train_unet(
         index = rng.integers(0, SCENES, UNET_BATCH)
         scenes = [world.scene(data.SCENES_SEED, "painter", int(i), pairs=data.PAIRS) for i in index]
         ids = _ids(tokens, data.told(scenes, rng, UNCONDITIONAL))
-        clean = latents[torch.from_numpy(index)].float() * scale
+        clean, thing = (t[torch.from_numpy(index)].float() for t in (latents, things))
+        clean = clean * scale
         noise = torch.randn(clean.shape, generator=draw)
-        time = torch.randint(0, 1000, (UNET_BATCH,), generator=draw)
+        middle = torch.randn(UNET_BATCH // 2, generator=draw).sigmoid()
+        time = (torch.cat([middle, torch.rand(UNET_BATCH - len(middle), generator=draw)]) * 1000).long()
         noisy = schedule.add_noise(clean, noise, time).contiguous(memory_format=torch.channels_last)
-        value = F.mse_loss(
-            forward(unet, text_encoder, noisy, time, ids).float(), schedule.get_velocity(clean, noise, time)
-        )
-        return value, {"loss": value.item()}
+        error = forward(unet, text_encoder, noisy, time, ids).float() - schedule.get_velocity(clean, noise, time)
+        velocity = (error.square() * (1 + 2 * F.adaptive_max_pool2d(thing, clean.shape[2:]))).mean()
+        drawn = F.binary_cross_entropy_with_logits(F.pixel_shuffle(outline(features.pop().float()), PATCH), thing)
+        return velocity + 5 * drawn, {"velocity": velocity.item(), "outline": drawn.item()}
 
-    fit("unet", both, loss, steps=UNET_STEPS, lr=1e-3, folder=folder, decay=0.999, warmup=300)
+    fit("unet", nn.ModuleDict(parts), loss, steps=UNET_STEPS, lr=1e-3, folder=folder, decay=0.999, warmup=300)
     return text_encoder, unet
 
 
