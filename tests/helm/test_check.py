@@ -52,7 +52,7 @@ def check(uri: str, *names: str, seconds: float = 0.0) -> tuple[int, list[str]]:
     """Exit code and lines of the pod, with so long to try again."""
     command = [sys.executable, "-I", "-c", (CHART / "files" / "check.py").read_text(), *names]
     env = {"MLFLOW_URI": uri, "SECONDS_MAX": str(seconds)}
-    done = subprocess.run(command, env=env, text=True, capture_output=True, timeout=120)
+    done = subprocess.run(command, env=env, text=True, capture_output=True, timeout=seconds + 120)
     assert done.stderr == ""
     return done.returncode, done.stdout.splitlines()
 
