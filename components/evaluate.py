@@ -16,6 +16,7 @@ def evaluate(
     mlflow: str = "",
     image: str = "",
     threads: int = 0,
+    pool: str = "",
 ) -> AppDef:
     """Evaluates an encoder: a checkpoint and labelled images in, results out.
 
@@ -29,8 +30,11 @@ def evaluate(
         mlflow: MLflow's tracking URI; empty means the recipe's
         image: container image; empty means the released one; not used on this machine
         threads: threads on a CPU; 0 leaves it to the library
+        pool: node pool of the cluster, of helm/reverie/files/pools.yaml; empty means the scheduler's; not used on this
+            machine
     """
     flags = [f"--{key}={value}" for key, value in (("run", run), ("data", data)) if value]
     argv = arguments(recipe, root, mlflow, (*flags, *overrides))
     checked(EvaluateConfig, EVALUATIONS, argv)
-    return AppDef("evaluate", [role("evaluate", ("-m", "trainer.evaluate", *argv), image=image, threads=threads)])
+    command = ("-m", "trainer.evaluate", *argv)
+    return AppDef("evaluate", [role("evaluate", command, image=image, threads=threads, pool=pool)])

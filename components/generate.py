@@ -15,8 +15,11 @@ def generate(
     mlflow: str = "",
     image: str = "",
     threads: int = 0,
+    pool: str = "",
 ) -> AppDef:
     """Paints images: caption shards in, image shards out. Any number of workers share the work, while captions come in.
+
+    On a cluster each worker is a pod with one GPU, and may be stopped at any time: it loses its lease and nothing else.
 
     Args:
         overrides: after `--`, keys of the recipe with their values, as in `-- --image.steps 30`; the keys are listed by
@@ -27,9 +30,10 @@ def generate(
         mlflow: MLflow's tracking URI; empty means the recipe's
         image: container image; empty means the released one; not used on this machine
         threads: threads of each worker on a CPU; 0 leaves it to the library
+        pool: node pool of the cluster, of helm/reverie/files/pools.yaml; empty means the scheduler's; not used on this
+            machine
     """
     argv = arguments(recipe, root, mlflow, overrides)
     checked(GenerateConfig, RECIPES, argv)
-    return AppDef(
-        "generate", [role("image", ("-m", "generator.image", *argv), image=image, replicas=replicas, threads=threads)]
-    )
+    command = ("-m", "generator.image", *argv)
+    return AppDef("generate", [role("image", command, image=image, replicas=replicas, threads=threads, pool=pool)])

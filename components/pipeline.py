@@ -5,16 +5,19 @@ from typing import Final
 
 from torchx.specs import AppDef, Role
 
+from components.caption import caption_role
 from components.overrides import sort_out
 from components.pretrain import pretrain_role
-from components.roles import arguments, checked, role
+from components.roles import LaunchError, arguments, checked, role
 from config import Section
+from config.tree import unknown
 from generator.config import GenerateConfig
 from generator.recipes import RECIPES as GENERATE
 from trainer.config import EvaluateConfig, PretrainConfig
 from trainer.recipes import EVALUATIONS
 from trainer.recipes import RECIPES as PRETRAIN
 
+ROLES: Final = ("caption", "image", "pretrain", "evaluate", "render")
 WEEK: Final = str(7 * 24 * 3600)  # seconds that a stage waits for the one before it
 
 
@@ -33,6 +36,8 @@ def pipeline(
     mlflow: str = "",
     images: dict[str, str] | None = None,
     threads: int = 0,
+    pool: str = "",
+    pools: dict[str, str] | None = None,
 ) -> AppDef:
     """Takes concepts to an evaluated encoder. All stages start together; each works on what those before it have
     committed, and waits for more.
@@ -53,9 +58,13 @@ def pipeline(
         mlflow: MLflow's tracking URI; empty means the recipes'
         images: container image per role, as in caption=captioner:1,pretrain=trainer:1; empty means the released ones
         threads: threads of each process on a CPU; 0 leaves it to the libraries
+        pool: node pool of the cluster, of helm/reverie/files/pools.yaml; empty means the scheduler's; not used on this
+            machine
+        pools: node pool per role, for those with another, as in caption=a100x8,image=l4x1
     """
     root = root or f"runs/{recipe}"
     images = images or {}
+    pools = pools or {}
     given = sort_out(overrides, (GenerateConfig, PretrainConfig, EvaluateConfig))
 
     def argv(config: type[Section], name: str, *flags: str) -> tuple[str, ...]:
@@ -70,12 +79,20 @@ def pipeline(
     checked(EvaluateConfig, EVALUATIONS, judging)
 
     def one(name: str, command: Sequence[str], replicas: int = 1) -> Role:
-        return role(name, command, image=images.get(name, ""), replicas=replicas, threads=threads)
+        return role(
+            name, command, image=images.get(name, ""), replicas=replicas, threads=threads, pool=pools.get(name, pool)
+        )
 
+    for kind, named in (("images", images), ("pools", pools)):
+        for name in named:
+            if name not in ROLES:
+                raise LaunchError(f"--{kind}: {unknown('role', name, ROLES)}")
     roles = [
-        one("caption", ("-m", "generator.caption", *making), captioners),
+        caption_role(making, captioners, images.get("caption", ""), "python", threads, pools.get("caption", pool)),
         one("image", ("-m", "generator.image", *making), generators),
-        pretrain_role(training, nodes, nproc_per_node, images.get("pretrain", ""), threads),
+        pretrain_role(
+            training, nodes, nproc_per_node, images.get("pretrain", ""), threads, pools.get("pretrain", pool)
+        ),
         one("evaluate", ("-m", "trainer.evaluate", *judging)),
     ]
     if not data:

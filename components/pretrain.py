@@ -22,6 +22,7 @@ def pretrain(
     mlflow: str = "",
     image: str = "",
     threads: int = 0,
+    pool: str = "",
 ) -> AppDef:
     """Pretrains an encoder: image shards in, checkpoints out. torchrun starts the processes, DeepSpeed joins them.
 
@@ -35,16 +36,21 @@ def pretrain(
         mlflow: MLflow's tracking URI; empty means the recipe's
         image: container image; empty means the released one; not used on this machine
         threads: threads of each process on a CPU; 0 shares out the cores
+        pool: node pool of the cluster, of helm/reverie/files/pools.yaml; empty means the scheduler's; not used on this
+            machine
     """
     argv = arguments(recipe, root, mlflow, overrides)
-    return AppDef("pretrain", [pretrain_role(argv, nodes, nproc_per_node, image, threads)])
+    return AppDef("pretrain", [pretrain_role(argv, nodes, nproc_per_node, image, threads, pool)])
 
 
-def pretrain_role(argv: Sequence[str], nodes: int, nproc_per_node: int, image: str, threads: int) -> Role:
+def pretrain_role(
+    argv: Sequence[str], nodes: int, nproc_per_node: int, image: str, threads: int, pool: str = ""
+) -> Role:
     """The role `pretrain`: a torchrun per node.
 
     Raises:
-        LaunchError: the config is wrong, or its batch cannot be shared out between so many processes.
+        LaunchError: the config is wrong, its batch cannot be shared out between so many processes, or a node has fewer
+            GPUs than processes.
     """
     config = checked(PretrainConfig, RECIPES, argv)
     for name, value in (("nodes", nodes), ("nproc_per_node", nproc_per_node)):
@@ -60,8 +66,9 @@ def pretrain_role(argv: Sequence[str], nodes: int, nproc_per_node: int, image: s
     workers = ("--nproc-per-node", str(nproc_per_node), "-m", "trainer.pretrain", *argv)
     if nodes == 1:
         alone = ("-m", "trainer.launch", "--standalone", "--local-addr", "localhost", *workers)
-        return role("pretrain", alone, image=image, threads=threads)
-    return _together(role("pretrain", workers, image=image, replicas=nodes, threads=threads))
+        return role("pretrain", alone, image=image, threads=threads, pool=pool, gpus=nproc_per_node)
+    gang = role("pretrain", workers, image=image, replicas=nodes, threads=threads, pool=pool, gpus=nproc_per_node)
+    return _together(gang)
 
 
 def _together(one: Role) -> Role:

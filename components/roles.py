@@ -6,8 +6,9 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from torchx.specs import Role
-from torchx.specs.finder import ComponentValidationException
 
+from components.errors import LaunchError as LaunchError
+from components.pools import pool as pool_named
 from config import ConfigError, Section
 from config.cli import resolve
 
@@ -15,10 +16,7 @@ C = TypeVar("C", bound=Section)
 
 IMAGES: Final = {"caption": "captioner", "image": "generator", "pretrain": "trainer", "evaluate": "trainer"}
 SCHEMES: Final = ("file", "s3", "gs", "az")  # what separate processes can share
-
-
-class LaunchError(ConfigError, ComponentValidationException):
-    """The arguments of a component are wrong. The `torchx` command shows its line instead of a traceback."""
+ELASTIC: Final = frozenset({"caption", "image"})  # roles whose workers claim units: any number may come and go
 
 
 def arguments(recipe: str, root: str, mlflow: str, overrides: Sequence[str]) -> tuple[str, ...]:
@@ -58,11 +56,20 @@ def role(
     python: str = "python",
     replicas: int = 1,
     threads: int = 0,
+    pool: str = "",
+    gpus: int = 1,
 ) -> Role:
-    """`replicas` processes of `python command`, in the stage's image."""
+    """`replicas` processes of `python command`, in the stage's image.
+
+    On a cluster each is a pod on nodes of `pool`, with `gpus` of a node's GPUs if those have any. Without a pool the
+    scheduler decides.
+
+    Raises:
+        LaunchError: no such pool, its nodes have fewer GPUs, or fewer than one replica.
+    """
     if replicas < 1:
         raise LaunchError(f"--replicas: must be at least 1, got {replicas}")
-    return Role(
+    made = Role(
         name=name,
         image=image or default_image(name),
         entrypoint=python,
@@ -70,6 +77,9 @@ def role(
         env={"OMP_NUM_THREADS": str(threads)} if threads else {},
         num_replicas=replicas,
     )
+    if pool:
+        made.resource = pool_named(pool).resource(gpus)
+    return made
 
 
 def default_image(stage: str) -> str:

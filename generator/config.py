@@ -76,6 +76,9 @@ class ConceptConfig(Section):
 class VllmConfig(Section):
     """What only the engine `vllm` reads."""
 
+    tensor_parallel: int = Field(1, gt=0)
+    """GPUs of one machine over which the model is spread. 1 keeps it on one; a 70B model in bf16 needs 2 of 80 GB for
+    its weights alone, and 4 leave room for a cache."""
     max_model_len: int | None = Field(None, gt=0)
     """Longest prompt and caption together, tokens; bounds the cache. None: the model's own limit."""
     gpu_memory_utilization: float = Field(0.92, gt=0, le=1)

@@ -32,6 +32,7 @@ class VllmEngine:
                 model=name,
                 seed=config.seed % 2**31,
                 dtype=_DTYPES[config.precision],
+                tensor_parallel_size=config.vllm.tensor_parallel,
                 max_model_len=config.vllm.max_model_len,
                 gpu_memory_utilization=config.vllm.gpu_memory_utilization,
                 enforce_eager=config.vllm.enforce_eager,
