@@ -5,24 +5,35 @@
 takes torchrun's arguments and does what torchrun does, but ends with the exit code of the worker that failed: torchrun
 itself ends with 1 whatever happened, and the controller, Volcano's policies and a person could not tell a wrong config
 (64: never again) from a preemption (143: go on elsewhere).
+
+On a cluster, where each node's torchrun is a pod, two things are added.
+
+* The pod with index 0 holds the rendezvous. torchrun finds that out by comparing addresses, which fails while the pod's
+  own name is not in DNS yet.
+* When another node is preempted, all workers save and end with 143. A launcher that was not asked to stop itself then
+  starts again and waits for the new pod in that node's place: the gang goes on, and nothing is counted as a failure.
 """
 
 import os
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from config.errors import ReverieError
+from config.errors import ReverieError, Stopped
 from config.lifeline import lifeline, watch
 
+_REJOIN: Final = "REVERIE_REJOIN"  # set by the scheduler for the pods of a gang
 _GRACE: Final = "300"  # seconds that workers get to save after SIGTERM; the pod's own grace period may be shorter
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the workers and waits. Raises SystemExit unless all of them succeeded."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(Stopped.exit_code))  # until torchrun has its own; pid 1 has none
     watch(os.environ)
     os.environ.update(lifeline(os.getpid()))  # workers end with their torchrun
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE)
+    os.environ.setdefault("PET_RDZV_CONF", meeting(os.environ))  # torchrun's --rdzv-conf
 
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -31,9 +42,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         run.run(run.parse_args(sys.argv[1:] if argv is None else argv))
     except ChildFailedError as error:
-        sys.exit(exit_code(failure.exitcode for failure in error.failures.values()))
+        code = exit_code(failure.exitcode for failure in error.failures.values())
+        if code == Stopped.exit_code and os.environ.get(_REJOIN):
+            print("another node was asked to stop, and everything is saved: meeting again", file=sys.stderr, flush=True)
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same command, with nothing of this attempt left
+        sys.exit(code)
     except SignalException as stopped:
         sys.exit(128 + stopped.sigval)
+
+
+def meeting(env: Mapping[str, str]) -> str:
+    """torchrun's settings of a rendezvous: how long to wait, in seconds, and on a cluster who holds it.
+
+    Pods start when their images are there, which takes minutes, and a preempted one when there is a node for it.
+    """
+    index = env.get("VC_TASK_INDEX", "")
+    return "join_timeout=1800,read_timeout=900" + (f",is_host={int(index == '0')}" if index else "")
 
 
 def exit_code(codes: Iterable[int]) -> int:

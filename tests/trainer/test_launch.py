@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.launch import exit_code
+from trainer.launch import exit_code, meeting
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,26 @@ def test_sigterm_reaches_the_workers_and_ends_as_stopped(tmp_path: Path) -> None
         torchrun.send_signal(signal.SIGTERM)
         assert torchrun.wait(timeout=60) == 143
     assert (tmp_path / "saved").exists()
+
+
+def test_the_first_pod_of_a_gang_holds_the_rendezvous() -> None:
+    assert meeting({"VC_TASK_INDEX": "0"}).endswith(",is_host=1")
+    assert meeting({"VC_TASK_INDEX": "12"}).endswith(",is_host=0")
+    assert "is_host" not in meeting({})
+
+
+def test_a_gang_meets_again_when_another_node_was_asked_to_stop(tmp_path: Path) -> None:
+    """The worker ends with 143 although its launcher got no signal; the second time it finishes."""
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import pathlib, sys\n"
+        f"first = pathlib.Path({str(tmp_path / 'first')!r})\n"
+        "again = first.exists()\nfirst.touch()\nsys.exit(0 if again else 143)\n"
+    )
+    assert subprocess.run(launch(script, 1), timeout=200).returncode == 143
+    (tmp_path / "first").unlink()
+    again = {**os.environ, "REVERIE_REJOIN": "1", "VC_TASK_INDEX": "0"}
+    assert subprocess.run(launch(script, 1), env=again, timeout=200).returncode == 0
 
 
 def test_workers_know_whom_they_must_not_outlive(tmp_path: Path) -> None:
