@@ -46,8 +46,8 @@ def test_pools_are_named_resources_of_torchx() -> None:
             "--pool: no pool h100; did you mean h100x8? known: h100x8, a100x8",
         ),
         (["components/pretrain.py", "--pool", "l4x1", "--nproc_per_node", "8"], "a pod wants 8 GPUs and a node has 1"),
-        (["components/pipeline.py", "--pools", "paint=l4x1"], "--pools: no role paint; known: caption, image"),
-        (["components/pipeline.py", "--images", "paint=x:1"], "--images: no role paint; known: caption, image"),
+        (["components/pipeline.py", "--pools", "judge=l4x1"], "--pools: no role judge; known: caption, image"),
+        (["components/pipeline.py", "--images", "judge=x:1"], "--images: no role judge; known: caption, image"),
     ],
 )
 def test_an_unknown_pool_is_answered_with_the_known_ones(arguments: list[str], message: str) -> None:

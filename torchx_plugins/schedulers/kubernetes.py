@@ -33,7 +33,7 @@ from torchx_plugins.volcano.options import Options
 from torchx_plugins.volcano.status import app_state, describe
 
 if TYPE_CHECKING:
-    from kubernetes.client import ApiClient
+    from kubernetes.client import ApiClient, Configuration
 
 _log = logging.getLogger(__name__)
 _UNIQUE: Final = 8  # characters, 20·29⁷ launches of one app
@@ -158,13 +158,22 @@ class Kubernetes(KubernetesScheduler):
                 raise LaunchError("no Kubernetes client; install it: pip install 'reverie[kubernetes]'") from None
             configuration = client.Configuration()
             try:
-                config.load_config(client_configuration=configuration)
+                self._load(configuration)
             except config.ConfigException as error:
                 raise LaunchError(
                     f"no cluster: {error}; KUBECONFIG names the file, kubectl config get-contexts shows it"
                 ) from None
             self._client = client.ApiClient(configuration)
         return self._client
+
+    @staticmethod
+    def _load(configuration: "Configuration") -> None:
+        from kubernetes import config
+
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            config.load_kube_config(client_configuration=configuration)
 
     def _own_namespace(self) -> str:
         from kubernetes import config

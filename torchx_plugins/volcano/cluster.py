@@ -74,7 +74,8 @@ class Cluster:
         """Lines of a pod's log, as they come if `follow` is in the query. One call."""
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         timeout = None if query.get("follow") else _PATIENCE
-        response = self._call(f"read the log of pod {namespace}:{pod}", "GET", path, query, timeout=timeout)
+        what = f"read the log of pod {namespace}:{pod}"
+        response = self._call(what, "GET", path, query, timeout=timeout, stream=True)
         try:
             rest = b""
             for chunk in response.stream(2**16, decode_content=True):
@@ -109,8 +110,9 @@ class Cluster:
         *,
         absent_is_fine: bool = False,
         timeout: float | None = _PATIENCE,
+        stream: bool = False,
     ) -> Any:
-        """One request with the client's address, certificates and token; the response of urllib3, not read yet.
+        """One request with the client's address, certificates and token.
 
         The client's own methods for Volcano's objects do the same with more words, and its lists of pods become models
         first, which takes seconds for 1,000.
@@ -118,6 +120,7 @@ class Cluster:
         Returns:
             the response; None for 404 if that is fine.
         """
+        from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
         client = self._client
@@ -128,7 +131,8 @@ class Cluster:
                 auth_settings=["BearerToken"],
             )  # fmt: skip
             response = client.call_api(*request, _request_timeout=timeout).response
-        except HTTPError as error:
+            answer = b"" if stream and response.status < 300 else response.data
+        except (HTTPError, ApiException) as error:  # the client's own is for certificates
             why = getattr(error, "reason", None) or error
             raise LaunchError(
                 f"cannot {what}: {client.configuration.host} does not answer: {why}; is it the right context of the "
@@ -136,10 +140,10 @@ class Cluster:
             ) from None
         if 200 <= response.status < 300:
             return response
-        answer = response.data.decode(errors="replace")
-        if absent_is_fine and response.status == 404 and not no_such_api(404, said_by(answer)):
+        text = answer.decode(errors="replace")
+        if absent_is_fine and response.status == 404 and not no_such_api(404, said_by(text)):
             return None
-        raise LaunchError(refusal(what, response.status, answer))
+        raise LaunchError(refusal(what, response.status, text))
 
 
 def _path(namespace: str, name: str = "") -> str:

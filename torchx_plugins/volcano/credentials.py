@@ -5,6 +5,7 @@ them (`--hf-token x`, `DB_PASSWORD=x`). A message names the place and never the 
 """
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -29,6 +30,7 @@ _SECRET: Final = re.compile(
     r"(?:^|[-_.])(?:password|passwd|passphrase|secret|token|credential|credentials|apikey|(?:api|access|secret|private|"
     r"account|storage|sas|session)[-_]?key|sas)$"
 )
+_FLAG: Final = re.compile(r"--?[A-Za-z][\w.-]*")
 _HINT: Final = (
     "give it by reference, -cfg secrets=NAME of a Secret in the namespace, or as the service account's identity"
 )
@@ -36,7 +38,7 @@ _HINT: Final = (
 
 def refuse_literals(role: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
     """Raises LaunchError if a command line or an environment holds a credential."""
-    for place, what in (*in_arguments(argv), *in_environment(env)):
+    for place, what in (*in_arguments(argv), *in_arguments(_words(argv)), *in_environment(env)):
         raise LaunchError(f"role {role}: {place} holds {what} in plain text; {_HINT}")
 
 
@@ -46,11 +48,23 @@ def in_arguments(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
         flag, equals, value = argument.partition("=")
         if not equals and index + 1 < len(argv):
             value = "" if argv[index + 1].startswith("-") else argv[index + 1]
-        place = flag if flag.startswith("-") else f"argument {index + 1}"
+        place = flag if _FLAG.fullmatch(flag) else f"argument {index + 1}"
         if what := form(argument):
             yield place, what
         elif flag.startswith("-") and value and named_secret(flag):
             yield flag, "a credential"
+
+
+def _words(argv: Sequence[str]) -> list[str]:
+    """The words of arguments that are command lines themselves, as that of `bash -c`."""
+    words: list[str] = []
+    for argument in argv:
+        if " " in argument:
+            try:
+                words += shlex.split(argument)
+            except ValueError:  # a quote that does not end
+                words += argument.split()
+    return words
 
 
 def in_environment(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -12,10 +12,10 @@
 |                          |   fail for want of it, together     |                                    |        |
 
 Read in Volcano 1.15.1 (pkg/controllers/job): the first policy of a task that matches an event or its exit code is
-taken, so codes stand before events. A restart of a job, a task or a pod adds one to the job's count of retries, whatever
-its reason, and at `maxRetry` the job fails. A pod that is deleted and for which no policy stands is simply made anew, and
-nothing is counted: that is how an eviction is free. But a pod that is being deleted first ends with 143, which is a
-PodFailed event too. Its policy has a delay, and Volcano drops the action when the pod runs again before that.
+taken, so codes stand before events. A restart of a job, a task or a pod adds one to the job's count of retries,
+whatever its reason, and at `maxRetry` the job fails. A pod that is deleted and for which no policy stands is simply
+made anew, and nothing is counted: that is how an eviction is free. But a pod that is being deleted first ends with 143,
+which is a PodFailed event too. Its policy has a delay, and Volcano drops the action if the pod runs again before it.
 """
 
 from typing import Any, Final

@@ -29,14 +29,14 @@ def _advice(status: int, said: str) -> str:
     rules = (
         ("unable to find job queue", "kubectl get queues lists those there are; -cfg queue=NAME takes one"),
         ("exceeded quota", "delete finished jobs, ask for less, or raise the namespace's quota"),
-        ("violates PodSecurity", "the namespace enforces Pod Security; the line names what it minds"),
+        ("violates podsecurity", "the namespace enforces Pod Security; the line names what it minds"),
         ("failed calling webhook", "Volcano's admission does not answer; is volcano-admission running?"),
         ("priorityclass", "kubectl get priorityclasses lists those there are; -cfg priority_class=NAME takes one"),
         ("namespaces ", "make the namespace, or take another: -cfg namespace=NAME"),
         ("cannot ", "you have no permission; the chart's `submitters` gives it to people and accounts"),
         ("already exists", "submit again: the next one has another name"),
     )
-    advice = next((what for sign, what in rules if sign in said), "")
+    advice = next((what for sign, what in rules if sign in said.lower()), "")
     return f"{said or 'no reason given'} ({status})" + (f"; {advice}" if advice else "")
 
 

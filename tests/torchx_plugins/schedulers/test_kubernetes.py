@@ -115,10 +115,9 @@ def test_a_refusal_is_one_line(scheduler: Kubernetes, server: ApiServer, act: st
 def test_a_cluster_that_does_not_answer_is_one_line() -> None:
     from kubernetes import client
 
-    with client.ApiClient(client.Configuration(host="http://127.0.0.1:1")) as api:
-        api.rest_client.pool_manager.connection_pool_kw["retries"] = 0
-        with pytest.raises(LaunchError, match=r"http://127\.0\.0\.1:1 does not answer: .*is the cluster up\?"):
-            create("torchx", client=api).list({"namespace": "ml"})
+    scheduler = create("torchx", client=client.ApiClient(client.Configuration(host="http://127.0.0.1:1")))
+    with pytest.raises(LaunchError, match=r"http://127\.0\.0\.1:1 does not answer: .*is the cluster up\?"):
+        scheduler.list({"namespace": "ml"})
 
 
 def test_without_a_kubeconfig_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from torchx_plugins.volcano.refusals import no_such_api, refusal
             "kubectl get queues",
         ),
         (500, 'failed calling webhook "mutatejob.volcano.sh": connection refused', "is volcano-admission running?"),
+        (403, 'pods "a" is forbidden: violates PodSecurity "restricted:latest"', "the line names what it minds"),
+        (403, "pods is forbidden: no PriorityClass with name x was found", "kubectl get priorityclasses"),
         (409, 'jobs "a" already exists', "submit again"),
         (418, "short and stout", "short and stout (418)"),
     ],
