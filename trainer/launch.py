@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = exit_code(failure.exitcode for failure in error.failures.values())
         if code == Stopped.exit_code and os.environ.get(_REJOIN):
             print("another node was asked to stop, and everything is saved: meeting again", file=sys.stderr, flush=True)
-            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same command, with nothing of this attempt left
+            # The same command in the same process, with nothing of this attempt left: no store, no sockets.
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is meant
         sys.exit(code)
     except SignalException as stopped:
         sys.exit(128 + stopped.sigval)

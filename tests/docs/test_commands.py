@@ -54,13 +54,21 @@ def check(words: list[str]) -> None:
     if program == "make":
         assert set(arguments) <= set(MAKE.findall((ROOT / "Makefile").read_text())), arguments
     elif program == "torchx" and arguments[0] == "run":
-        component, *flags = [word for word in arguments[1:] if word != "--dryrun"]
+        component, *flags = component_of(arguments[1:])
         if "--help" not in flags:
             appdef(component, *flags)
     elif program == "python" and arguments[0] == "-m":
         accept(arguments[1], arguments[2:])
     elif program.startswith((".", "/")) and not program.startswith(".venv"):
         assert (ROOT / program).exists(), program
+
+
+def component_of(words: list[str]) -> list[str]:
+    """The words of `torchx run` without its own: --dryrun, a scheduler and its options."""
+    own = {"--dryrun": 1, "-s": 2, "-cfg": 2}
+    while words[0] in own:
+        words = words[own[words[0]] :]
+    return [word for word in words if word != "--dryrun"]
 
 
 def accept(module: str, arguments: list[str]) -> None:

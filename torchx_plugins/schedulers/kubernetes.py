@@ -88,7 +88,9 @@ class Kubernetes(KubernetesScheduler):
         """State of an app and each replica, with the reason of what failed; None if there is none. Two calls."""
         namespace, name = _parts(app_id)
         found = self._cluster().job(namespace, name)
-        return found and describe(app_id, found, self._cluster().pods(namespace, name))
+        if found is None:
+            return None
+        return describe(app_id, found, self._cluster().pods(namespace, name))
 
     def describe_native(self, app_id: str) -> AppDryRunInfo[KubernetesJob, Any] | None:
         """The job as the cluster has it."""

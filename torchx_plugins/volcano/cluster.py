@@ -88,7 +88,7 @@ class Cluster:
 
     def _get(self, path: str, what: str) -> dict[str, Any] | None:
         answer = self._call(f"read {what}", "GET", path, {}, absent_is_fine=True)
-        return answer and json.loads(answer.data)
+        return None if answer is None else dict(json.loads(answer.data))
 
     def _list(self, path: str, query: Mapping[str, Any], what: str) -> Iterator[dict[str, Any]]:
         page = {**query, "limit": _PAGE}
