@@ -46,8 +46,7 @@ def unet() -> UNet2DConditionModel:
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=(4, 4),
         norm_num_groups=16,
-        # The caption as a whole also scales and shifts every block, as in DeepFloyd IF: cross-attention alone takes
-        # several times as many pictures to learn shapes.
+        # The caption as a whole also scales and shifts every block, as in DeepFloyd IF.
         addition_embed_type="text",
         addition_embed_type_num_heads=4,
         resnet_time_scale_shift="scale_shift",
