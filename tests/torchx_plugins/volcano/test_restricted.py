@@ -13,14 +13,16 @@ HARD: dict[str, Any] = {
     "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
     "containers": [
         {
+            "name": "main",
             "securityContext": {
                 "allowPrivilegeEscalation": False,
                 "capabilities": {"drop": ["ALL"]},
                 "readOnlyRootFilesystem": True,
-            }
+            },
         }
     ],
 }
+OWN = ("containers", 0, "securityContext")
 
 
 def test_a_hardened_pod_passes() -> None:
@@ -30,24 +32,24 @@ def test_a_hardened_pod_passes() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        (("hostNetwork",), True, "hostNetwork"),
-        (("automountServiceAccountToken",), True, "the cluster's token is mounted"),
-        (("securityContext", "runAsNonRoot"), False, "may run as root"),
-        (("securityContext", "runAsUser"), 0, "may run as root"),
-        (("securityContext", "seccompProfile"), {"type": "Unconfined"}, "seccomp is unconfined"),
-        (("volumes", 0), {"name": "x", "hostPath": {"path": "/"}}, "volume {'name': 'x', 'hostPath': {'path': '/'}}"),
-        (("volumes", 0), {"name": "x", "emptyDir": {}}, "volume x has no bound"),
-        (("containers", 0, "securityContext", "privileged"), True, "privileged"),
-        (("containers", 0, "securityContext", "allowPrivilegeEscalation"), True, "allowPrivilegeEscalation"),
-        (("containers", 0, "securityContext", "capabilities"), {}, "capabilities are kept"),
-        (("containers", 0, "securityContext", "readOnlyRootFilesystem"), False, "the root file system is writable"),
-        (("containers", 0, "ports"), [{"hostPort": 80}], "hostPort"),
+        (("hostNetwork",), True, ["hostNetwork is set"]),
+        (("automountServiceAccountToken",), True, ["the cluster's token is mounted"]),
+        (("securityContext", "runAsNonRoot"), False, ["runAsNonRoot is false", "main: runAsNonRoot is not set"]),
+        (("securityContext", "runAsUser"), 0, ["runAsUser is root"]),
+        (("securityContext", "seccompProfile"), {"type": "Unconfined"}, ["seccompProfile is Unconfined"]),
+        (("volumes", 0), {"name": "x", "hostPath": {"path": "/"}}, ["volume x is a hostPath"]),
+        (("volumes", 0), {"name": "x", "emptyDir": {}}, ["volume x has no bound"]),
+        ((*OWN, "privileged"), True, ["main: it is privileged"]),
+        ((*OWN, "allowPrivilegeEscalation"), True, ["main: allowPrivilegeEscalation is not false"]),
+        ((*OWN, "capabilities"), {}, ["main: capabilities are not dropped"]),
+        ((*OWN, "readOnlyRootFilesystem"), False, ["main: the root file system is writable"]),
+        (("containers", 0, "ports"), [{"hostPort": 80}], ["main: it takes a port of the node"]),
     ],
 )
-def test_a_softer_one_does_not(path: tuple[Any, ...], value: Any, expected: str) -> None:
+def test_a_softer_one_does_not(path: tuple[Any, ...], value: Any, expected: list[str]) -> None:
     pod = copy.deepcopy(HARD)
     inner = pod
     for key in path[:-1]:
         inner = inner[key]
     inner[path[-1]] = value
-    assert violations(pod) == [expected]
+    assert violations(pod) == expected
