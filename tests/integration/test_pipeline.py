@@ -26,11 +26,7 @@ TINY = (
     "--knn.neighbours=[5]", "--linear_probe.epochs=2", "--log_model=false", "--tracking.system_metrics=false",
 )  # fmt: skip
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(3000),
-    pytest.mark.skipif(not (ROOT / "nano/painter/weights/unet").is_dir(), reason="the nano models are not there"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 
 class Job:
