@@ -27,7 +27,7 @@ SEED = 0
 SCENES = 40_000
 VAE_STEPS, VAE_BATCH = 1_800, 16
 READER_STEPS, READER_BATCH = 800, 64
-UNET_STEPS, UNET_BATCH = 6_500, 64
+UNET_STEPS, UNET_BATCH = 5_000, 64
 DECODER_STEPS = 1_000
 UNCONDITIONAL = 0.1
 PATCH = 64 // models.LATENT[1]  # pixels a latent stands for, on a side
@@ -46,7 +46,9 @@ def train(folder: Path, weights: Path, *, compiled: bool) -> None:
     polish(vae, latents, folder, compiled)
     pipe = models.pipeline({"vae": vae, "unet": unet, "text_encoder": text_encoder}, tokens)
     pipe.to(dtype=torch.float16).save_pretrained(weights)
-    shutil.copy(folder / "training.jsonl", weights.parent / "training.jsonl")
+    log = folder / "training.jsonl"
+    if log.parent.resolve() != weights.parent.resolve():
+        shutil.copy(log, weights.parent / "training.jsonl")
 
 
 def train_vae(folder: Path, compiled: bool) -> AutoencoderKL:
