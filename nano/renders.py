@@ -9,6 +9,7 @@ Scenes depend on (seed, split, index) alone, so a killed run continues where it 
 
 import io
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from typing import Any, Final
@@ -117,4 +118,5 @@ def _check(storage: Storage, path: str, found: dict[str, Any], wanted: dict[str,
 
 
 if __name__ == "__main__":
+    os.nice(10)  # renders are read last: stages that run beside go first
     cli.run(main, RendersConfig, RECIPES)

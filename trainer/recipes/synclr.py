@@ -62,7 +62,7 @@ def nano() -> PretrainConfig:
             workers=0,
             memory_bytes=1_000_000_000,
         ),
-        model=ModelConfig(image_size=64, patch_size=8, width=192, depth=4, heads=3, drop_path=0.0),
+        model=ModelConfig(image_size=64, patch_size=8, width=128, depth=4, heads=4, drop_path=0.0),
         objective=SynCLRConfig(
             temperature=0.1,
             projector_hidden=512,
@@ -71,9 +71,10 @@ def nano() -> PretrainConfig:
             ibot_hidden=512,
             ibot_bottleneck=128,
             teacher_temperature_steps=100,
+            ema_start=0.98,  # at 0.994 the teacher would keep two fifths of its first weights to the end
         ),
         optimizer=OptimizerConfig(clip=3.0),
-        schedule=ScheduleConfig(steps=300, warmup_steps=30, lr=1e-3, weight_decay_end=0.1),
+        schedule=ScheduleConfig(steps=300, warmup_steps=30, lr=2e-3, weight_decay_end=0.1),
         engine=EngineConfig(zero_stage=0, precision="bf16", device="cpu"),
         checkpoint=CheckpointConfig(every_steps=200, every_minutes=1.0, keep=2),
         metrics=MetricsConfig(every_steps=10),
@@ -87,7 +88,7 @@ def nano_long() -> PretrainConfig:
         update={
             "run": "synclr-nano-long",
             "model": base.model.model_copy(update={"depth": 6}),
-            "objective": base.objective.model_copy(update={"teacher_temperature_steps": 1000}),
+            "objective": base.objective.model_copy(update={"teacher_temperature_steps": 1000, "ema_start": 0.994}),
             "schedule": ScheduleConfig(steps=6000, warmup_steps=400, lr=1e-3, weight_decay_end=0.1),
             "checkpoint": CheckpointConfig(every_steps=1000, every_minutes=5.0, keep=2),
             "metrics": MetricsConfig(every_steps=25),

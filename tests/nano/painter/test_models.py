@@ -41,15 +41,20 @@ def test_the_judge_reads_held_out_renders() -> None:
     assert judge.accuracy(judge.load(), 500) >= 0.96  # its card says 97 % or more of 4,000
 
 
-def test_pictures_show_what_their_captions_say_and_differ(pipe: StableDiffusionPipeline) -> None:
-    """The card says 84 % of 600; of 64 pictures one run in ten thousand would then show under 67 %.
+def found_with(pipe: StableDiffusionPipeline, guidance: float) -> dict[str, float]:
+    return measure.measure(pipe, judge.load(), count=16, steps=10, guidance=guidance)
 
-    Of colours it says 99 %.
+
+def test_pictures_show_what_their_captions_say_and_differ_and_guidance_helps(pipe: StableDiffusionPipeline) -> None:
+    """The card says 89 % of 600; of 64 pictures one run in ten thousand would then show under 75 %.
+
+    Of colours it says 99 %. The same 64 without guidance: 81 % in place of 97 %.
     """
-    found = measure.measure(pipe, judge.load(), count=16, steps=10, guidance=2.5)
-    assert found["colour_right"] >= 0.85
-    assert found["shape_and_colour_right"] >= 0.67
-    assert found["captions_with_two_alike"] == 0
+    guided, plain = found_with(pipe, 2.5), found_with(pipe, 1.0)
+    assert guided["colour_right"] >= 0.85
+    assert guided["shape_and_colour_right"] >= 0.75
+    assert guided["captions_with_two_alike"] == 0
+    assert guided["shape_and_colour_right"] > plain["shape_and_colour_right"]
 
 
 def test_the_card_says_what_the_measure_wrote() -> None:
