@@ -27,11 +27,11 @@ def nano() -> GenerateConfig:
 
 
 def nano_long() -> GenerateConfig:
-    """8192 captions and 32768 images. Captions come in groups that differ in the shape alone, which is learnt last."""
+    """2048 captions and 8192 images. Captions come in groups that differ in the shape alone, which is learnt last."""
     return GenerateConfig(
         root="runs/nano_long",
         concept=_concepts(group=16),
-        caption=_captions(8192, 128),
+        caption=_captions(2048, 128),
         image=_images(),
         lease=_LEASE,
     )

@@ -89,7 +89,7 @@ def nano_long() -> PretrainConfig:
             "run": "synclr-nano-long",
             "model": base.model.model_copy(update={"depth": 6}),
             "objective": base.objective.model_copy(update={"teacher_temperature_steps": 1000, "ema_start": 0.994}),
-            "schedule": ScheduleConfig(steps=6000, warmup_steps=400, lr=1e-3, weight_decay_end=0.1),
+            "schedule": ScheduleConfig(steps=4000, warmup_steps=300, lr=1e-3, weight_decay_end=0.1),
             "checkpoint": CheckpointConfig(every_steps=1000, every_minutes=5.0, keep=2),
             "metrics": MetricsConfig(every_steps=25),
         }
