@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Final
 
 from tests.helm.chart import CHART
+from tests.servers.loopback import Quiet, listening
 
 Answers = Mapping[str, tuple[int, str]]
 
@@ -23,7 +23,7 @@ WELL: Final[Answers] = {
 def serving(answers: Answers) -> Iterator[str]:
     """The address of a server that answers so."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             status, text = answers.get(self.path, (404, "no such page"))
@@ -34,18 +34,8 @@ def serving(answers: Answers) -> Iterator[str]:
         def do_POST(self) -> None:
             self.do_GET()
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(Handler) as address:
+        yield address
 
 
 def check(uri: str, *names: str, seconds: float = 0.0) -> tuple[int, list[str]]:

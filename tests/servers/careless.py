@@ -4,8 +4,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Literal
+
+from tests.servers.loopback import Quiet, listening
 
 Manner = Literal["overwrites", "terse", "busy at first"]
 """`overwrites`: ignores If-None-Match. `terse`: honours it, but its refusal has no <Condition> element, as with several
@@ -15,15 +17,8 @@ S3-compatible servers. `busy at first`: honours it, after answering the first th
 @contextmanager
 def careless_s3(manner: Manner) -> Iterator[str]:
     """The endpoint of such a server; any bucket exists."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(manner))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(_handler(manner)) as address:
+        yield address
 
 
 def _handler(manner: Manner) -> type[BaseHTTPRequestHandler]:
@@ -31,7 +26,7 @@ def _handler(manner: Manner) -> type[BaseHTTPRequestHandler]:
     busy = [None] * 3 if manner == "busy at first" else []
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_HEAD(self) -> None:
@@ -93,9 +88,6 @@ def _handler(manner: Manner) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if body:
                 self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
 
     return Handler
 

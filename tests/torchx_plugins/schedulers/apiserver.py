@@ -1,13 +1,13 @@
 """A small HTTP server with the paths of an API server that the scheduler uses. It keeps what it was asked."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.servers.loopback import Quiet, listening
 from tests.torchx_plugins.volcano.objects import pod, vcjob
 
 JOBS = "/apis/batch.volcano.sh/v1alpha1/namespaces/ml/jobs"
@@ -47,7 +47,7 @@ class ApiServer:
 def running(server: ApiServer) -> Iterator[str]:
     """Serves on loopback; gives the address."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def _any(self) -> None:
@@ -66,10 +66,5 @@ def running(server: ApiServer) -> Iterator[str]:
 
         do_GET = do_POST = do_DELETE = _any  # noqa: N815 - the names that http.server calls
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_address[1]}"
-        http.shutdown()
+    with listening(Handler) as address:
+        yield address
