@@ -5,8 +5,8 @@ from trainer.recipes import synclr
 
 
 def nano() -> EvaluateConfig:
-    """On labelled renders of the small world (`python -m nano.renders`): 30 epochs instead of 90, which on so few
-    images moved the probe by less than a point and takes a third of the time."""
+    """On labelled renders of the small world (`python -m nano.renders`): 30 epochs instead of 90, for a third
+    of the time."""
     return EvaluateConfig(
         run=synclr.nano().run,
         tasks=("shape", "colour", "background", "texture", "shape_colour"),
