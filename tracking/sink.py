@@ -67,13 +67,14 @@ class MlflowSink:
         )
 
     def hopeless(self, error: Exception) -> bool:
-        """Whether MLflow (or our own code) says no, and not the network, a full disk or a busy database."""
+        """Whether MLflow (or our own code) says no. A network, a full disk and a busy database may be back, and a row
+        that another process wrote a moment before (IntegrityError) is found at the next attempt."""
         from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import OperationalError
+        from sqlalchemy.exc import IntegrityError, OperationalError
 
         if isinstance(error, MlflowException):
             return error.error_code in REFUSALS
-        return not isinstance(error, (OSError, OperationalError))
+        return not isinstance(error, (OSError, OperationalError, IntegrityError))
 
     def log_params(self, params: Mapping[str, str]) -> None:
         """Logs new params; those that a former process logged with another value become `changed.` tags."""

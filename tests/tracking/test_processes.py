@@ -28,6 +28,7 @@ def work(uri: str, stage: str, start: float, first: int = 0, last: int = STEPS, 
     time.sleep(max(0.0, start - time.time()))
     config = TrackingConfig(uri=uri, system_metrics=False, flush_seconds=120)
     with stage_run(config, stage, root="runs/nano", params=Params(), resume_key=None) as run:
+        run.log_dataset("images", "e" * 64, "runs/nano", {"shards": 4})  # of several rows with one key the first wins
         for step in range(first, last):
             run.log_metrics({"loss": float(step)}, step)
             time.sleep(0.01)
@@ -57,6 +58,7 @@ def test_stages_that_start_together_on_no_database(context: ForkServerContext, t
     assert sorted(runs) == ["caption", "evaluation", "image", "nano", "pretrain"]
     assert len(client.search_runs([experiment])) == 5, "one parent, and one child per stage"
     for stage in set(stages):
+        assert [given.dataset.name for given in runs[stage].inputs.dataset_inputs] == ["images"]
         values = {m.step for m in client.get_metric_history(runs[stage].info.run_id, f"{stage}/loss")}
         assert values == set(range(STEPS))
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
