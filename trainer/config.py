@@ -88,6 +88,9 @@ class ModelConfig(Section):
     """Side of the global crops, pixels; a multiple of `patch_size`. 224 is the paper's."""
     patch_size: int = Field(16, gt=0)
     """Side of one patch, pixels. 16 for ViT-B, 14 for ViT-L in the paper."""
+    stem: Literal["patch", "conv"] = "patch"
+    """What makes tokens of pixels: one linear map of each patch, the paper's; or convolutions that halve the sides
+    until a patch is a token, from which small models learn outlines many times sooner."""
     width: int = Field(768, gt=0)
     """Channels of a token; a multiple of `heads`. 768 is ViT-B."""
     depth: int = Field(12, gt=0)
@@ -96,6 +99,10 @@ class ModelConfig(Section):
     """Attention heads. 12 is ViT-B."""
     mlp_ratio: float = Field(4.0, gt=0)
     """Hidden width of the MLP over `width`. 4 in every ViT of the paper (no SwiGLU, no LayerScale)."""
+    init: Literal["normal", "xavier"] = "normal"
+    """How the blocks' weights begin: from a normal distribution of width 0.02, as ViTs do; or as wide as keeps the
+    variance of what passes through (Glorot and Bengio 2010), which at 128 channels is three to four times as wide: from
+    0.02, blocks that narrow hardly change their tokens for thousands of steps."""
     drop_path: float = Field(0.1, ge=0, lt=1)
     """Stochastic depth of the last block, growing linearly from 0 at the first; student only. 0 switches it off. 0.1 is
     the paper's for ViT-B, 0.4 for ViT-L."""
@@ -106,6 +113,8 @@ class ModelConfig(Section):
             raise ValueError(f"image_size must be a multiple of patch_size ({self.patch_size}), got {self.image_size}")
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads ({self.heads}), got {self.width}")
+        if self.stem == "conv" and (self.patch_size & (self.patch_size - 1) or self.patch_size < 2):
+            raise ValueError(f"patch_size must be 2, 4, 8, ... for the stem conv, got {self.patch_size}")
         return self
 
     @property
@@ -138,6 +147,10 @@ class SynCLRConfig(ObjectiveConfig):
     """Linear layers of the projector (student and teacher). 3 in the reference."""
     predictor_layers: int = Field(2, ge=1)
     """Linear layers of the predictor (student only). 2 in the reference."""
+    head_norm: Literal["layer", "batch"] = "layer"
+    """Norm of projector and predictor: LayerNorm as in the reference, or BatchNorm over the batch of all ranks as in
+    MoCo v3, which the paper says its heads follow. With the second a small model tells images apart many times sooner;
+    with gradient accumulation the batch is a micro-batch."""
     embedding: int = Field(256, gt=0)
     """Width of the space the contrastive loss works in. 256 in the reference."""
     prototypes: int = Field(65536, gt=1)

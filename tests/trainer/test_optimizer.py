@@ -2,6 +2,7 @@ import torch
 from torch import nn
 
 from trainer.config import ModelConfig, OptimizerConfig, SynCLRConfig
+from trainer.distributed import Single
 from trainer.objectives.synclr import Networks
 from trainer.optimizer import build_optimizer, param_groups
 
@@ -20,7 +21,7 @@ def names(networks: nn.Module, decay: bool) -> set[str]:
 
 
 def test_matrices_and_tokens_decay_and_vectors_do_not():
-    networks = Networks(SMALL, MODEL)
+    networks = Networks(SMALL, MODEL, Single())
     decayed, kept = names(networks, True), names(networks, False)
     backbone = "student.backbone."
     assert {backbone + name for name in ("pos_embed", "cls_token", "mask_token", "patch_embed.proj.weight")} <= decayed
@@ -34,7 +35,7 @@ def test_matrices_and_tokens_decay_and_vectors_do_not():
 
 
 def test_every_parameter_of_the_student_is_in_one_group_and_none_of_the_teacher_s():
-    networks = Networks(SMALL, MODEL)
+    networks = Networks(SMALL, MODEL, Single())
     decayed, kept = names(networks, True), names(networks, False)
     assert not decayed & kept
     assert decayed | kept == {f"student.{name}" for name, _ in networks.student.named_parameters()}

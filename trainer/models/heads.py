@@ -1,28 +1,79 @@
 """The heads between the encoder and the losses. They are thrown away after pretraining.
 
-The paper says only that its contrastive heads follow MoCo v3; sizes and norms are those of the authors' code, whose
-default is LayerNorm (its BatchNorm variant is not built: it would tie the images of a batch together across ranks).
-All weights start from a truncated normal (0.02), biases from 0.
+The paper says only that its contrastive heads follow MoCo v3, whose norm is BatchNorm; the default of the authors' code
+is LayerNorm, and sizes are that code's. All weights start from a truncated normal (0.02), biases from 0.
 """
 
 from itertools import pairwise
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from trainer.distributed import Gather
 from trainer.losses.precision import at_least_fp32
 
 
-def contrastive_head(inputs: int, hidden: int, outputs: int, layers: int) -> nn.Sequential:
-    """Projector (3 layers) or predictor (2 layers): Linear, LayerNorm, GELU; last a Linear without bias and a LayerNorm
-    without gain."""
+def contrastive_head(
+    inputs: int, hidden: int, outputs: int, layers: int, batch_of: Gather | None = None
+) -> nn.Sequential:
+    """Projector (3 layers) or predictor (2 layers): Linear, norm, GELU; last a Linear without bias and a norm without
+    gain. The norm is a LayerNorm, or BatchNorm over the batch of the ranks in `batch_of`."""
+
+    def norm(width: int, affine: bool) -> nn.Module:
+        return BatchNorm(width, affine, batch_of) if batch_of else nn.LayerNorm(width, elementwise_affine=affine)
+
     widths = [inputs] + [hidden] * (layers - 1)
     head = nn.Sequential()
     for before, after in pairwise(widths):
-        head.extend([nn.Linear(before, after), nn.LayerNorm(after), nn.GELU()])
-    head.extend([nn.Linear(widths[-1], outputs, bias=False), nn.LayerNorm(outputs, elementwise_affine=False)])
+        head.extend([nn.Linear(before, after), norm(after, True), nn.GELU()])
+    head.extend([nn.Linear(widths[-1], outputs, bias=False), norm(outputs, False)])
     return head.apply(_initialise)
+
+
+class BatchNorm(nn.Module):
+    """Each channel minus its mean over its deviation, over the rows of all ranks, in training and in evaluation: a head
+    is never used on single images, so there is nothing to keep a running mean for.
+
+    torch's SyncBatchNorm does the same on GPUs only. Every rank must have the same number of rows.
+    """
+
+    def __init__(self, channels: int, affine: bool, gather: Gather) -> None:
+        super().__init__()
+        self.gather = gather
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+
+    def forward(self, row_NE: Tensor) -> Tensor:
+        """[N, E] in, [N, E] out, in at least float32."""
+        row_NE = at_least_fp32(row_NE)
+        rows = row_NE.shape[0] * self.gather.world
+        centred_NE = row_NE - _sum_of_ranks(row_NE.sum(0), self.gather) / rows
+        variance_E = _sum_of_ranks(centred_NE.square().sum(0), self.gather) / rows
+        normed_NE = centred_NE * torch.rsqrt(variance_E + 1e-5)
+        if self.weight is None or self.bias is None:
+            return normed_NE
+        return normed_NE * self.weight + self.bias
+
+
+class _SumOfRanks(torch.autograd.Function):
+    """The sum over ranks, with its gradient: what each rank feeds in reaches the losses of all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, gather: Gather) -> Tensor:
+        ctx.gather = gather
+        return gather.all_reduce_sum(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return ctx.gather.all_reduce_sum(grad), None
+
+
+def _sum_of_ranks(tensor: Tensor, gather: Gather) -> Tensor:
+    total: Tensor = _SumOfRanks.apply(tensor, gather)
+    return total
 
 
 class PrototypeHead(nn.Module):

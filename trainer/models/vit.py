@@ -10,6 +10,7 @@ Shapes: B images, H and W pixels, N patches (row by row), D width.
 """
 
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,30 @@ class Tokens(NamedTuple):
     """[B, D]"""
     patches: Tensor
     """[B, N, D]"""
+
+
+class ConvStem(nn.Module):
+    """Convolutions of 3 pixels and stride 2, their channels doubling, until a patch is a token, then one linear map
+    ("Early Convolutions Help Transformers See Better", Xiao et al. 2021).
+
+    Each channel is normalised over its own image (instance norm): no image depends on the others of its batch, whatever
+    ranks or micro-batches they are on. The paper's BatchNorm does, and outlines were learnt later with it.
+    """
+
+    def __init__(self, patch: int, width: int) -> None:
+        super().__init__()
+        halvings = patch.bit_length() - 1
+        widths = [3, *(width >> left for left in reversed(range(halvings)))]
+        self.net = nn.Sequential()
+        for before, after in pairwise(widths):
+            conv = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
+            self.net.extend([conv, nn.GroupNorm(after, after), nn.GELU()])
+        self.net.append(nn.Conv2d(width, width, 1))
+
+    def forward(self, image_B3HW: Tensor) -> Tensor:
+        """Patches [B, H / patch, W / patch, D]."""
+        patch_BDHW: Tensor = self.net(image_B3HW)
+        return patch_BDHW.permute(0, 2, 3, 1)
 
 
 class ViT(VisionTransformer):
@@ -50,9 +75,15 @@ class ViT(VisionTransformer):
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
             dynamic_img_size=True,  # patches come as a grid, which tells the size of the crop
         )
+        if model.stem == "conv":
+            self.patch_embed = ConvStem(model.patch_size, model.width)
         self.grid = model.image_size // model.patch_size
         self.mask_token = nn.Parameter(torch.empty(1, 1, model.width))
         nn.init.normal_(self.mask_token, std=0.02)
+        if model.init == "xavier":
+            for linear in self.blocks.modules():
+                if isinstance(linear, nn.Linear):
+                    nn.init.xavier_uniform_(linear.weight)
         # At the token counts that a CPU can train, torch's fused attention takes twice as long as the plain one.
         for module in self.modules():
             if isinstance(module, Attention):

@@ -56,14 +56,15 @@ class Networks(nn.Module):
 
     step: Tensor
 
-    def __init__(self, config: SynCLRConfig, model: ModelConfig) -> None:
+    def __init__(self, config: SynCLRConfig, model: ModelConfig, gather: Gather) -> None:
         super().__init__()
-        self.student = branch(config, model, model.drop_path)
+        batch_of = gather if config.head_norm == "batch" else None
+        self.student = branch(config, model, model.drop_path, batch_of)
         if config.contrast_weight:
             self.student["predictor"] = contrastive_head(
-                config.embedding, config.projector_hidden, config.embedding, config.predictor_layers
+                config.embedding, config.projector_hidden, config.embedding, config.predictor_layers, batch_of
             )
-        self.teacher = branch(config, model, drop_path=0.0).requires_grad_(False)
+        self.teacher = branch(config, model, 0.0, batch_of).requires_grad_(False)
         follow(self.teacher, self.student, momentum=0.0)
         # An integer, so that no cast to another precision touches it.
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
@@ -76,12 +77,13 @@ class Networks(nn.Module):
         return self
 
 
-def branch(config: SynCLRConfig, model: ModelConfig, drop_path: float) -> nn.ModuleDict:
-    """What student and teacher have in common. A term that is switched off has no head."""
+def branch(config: SynCLRConfig, model: ModelConfig, drop_path: float, batch_of: Gather | None) -> nn.ModuleDict:
+    """What student and teacher have in common. A term that is switched off has no head; `batch_of`: the ranks that
+    BatchNorm spans, None for LayerNorm."""
     modules: dict[str, nn.Module] = {"backbone": ViT(model, drop_path)}
     if config.contrast_weight:
         modules["projector"] = contrastive_head(
-            model.width, config.projector_hidden, config.embedding, config.projector_layers
+            model.width, config.projector_hidden, config.embedding, config.projector_layers, batch_of
         )
     if config.ibot_weight:
         modules["prototypes"] = PrototypeHead(
@@ -98,7 +100,7 @@ class SynCLR:
         if not config.contrast_weight and not config.ibot_weight:
             raise ConfigError("objective.contrast_weight and objective.ibot_weight are 0: there is nothing to learn")
         self.config, self.gather, self.steps = config, gather, steps
-        self.networks = Networks(config, model)
+        self.networks = Networks(config, model, gather)
         self.batch_keys: tuple[str, ...] = ("global_crops", "labels")
         self.batch_keys += ("local_crops",) if config.contrast_weight else ()
         self.batch_keys += ("mask",) if config.ibot_weight else ()

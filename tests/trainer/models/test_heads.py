@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainer.models.heads import PrototypeHead, contrastive_head
+from trainer.distributed import Single
+from trainer.models.heads import BatchNorm, PrototypeHead, contrastive_head
 
 
 def kinds(head: nn.Sequential) -> list[str]:
@@ -14,6 +15,36 @@ def test_the_projector_has_three_layers_and_the_predictor_two():
     hidden, last = ["Linear", "LayerNorm", "GELU"], ["Linear", "LayerNorm"]
     assert kinds(contrastive_head(6, 8, 4, layers=3)) == hidden * 2 + last
     assert kinds(contrastive_head(4, 8, 4, layers=2)) == hidden + last
+
+
+def test_with_ranks_given_the_norms_are_of_the_batch():
+    head = contrastive_head(6, 8, 4, layers=2, batch_of=Single())
+    assert kinds(head) == ["Linear", "BatchNorm", "GELU", "Linear", "BatchNorm"]
+    assert list(head[-1].parameters()) == []
+    out = head(torch.randn(5, 6))
+    torch.testing.assert_close(out.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+
+
+def test_batch_norm_of_two_rows_by_hand():
+    """Rows 1 and 3 have the mean 2 and the deviation 1: -1 and 1, in training and in evaluation."""
+    norm = BatchNorm(1, affine=False, gather=Single())
+    for mode in (True, False):
+        out = norm.train(mode)(torch.tensor([[1.0], [3.0]]))
+        torch.testing.assert_close(out, torch.tensor([[-1.0], [1.0]]), atol=1e-5, rtol=0)
+
+
+def test_batch_norm_and_its_gradients_are_torch_s():
+    ours, theirs = BatchNorm(4, affine=True, gather=Single()).double(), nn.BatchNorm1d(4).double()
+    row, target = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
+    outcomes = []
+    for norm in (ours, theirs):
+        with torch.no_grad():
+            norm.weight.copy_(torch.arange(1.0, 5.0))
+        given = row.clone().requires_grad_()
+        out = norm(given)
+        (out * target).sum().backward()
+        outcomes.append((out, given.grad, norm.weight.grad, norm.bias.grad))
+    torch.testing.assert_close(*outcomes)
 
 
 def test_the_last_layer_has_neither_bias_nor_gain():

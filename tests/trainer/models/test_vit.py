@@ -53,6 +53,31 @@ def test_a_crop_of_another_size_is_said_so(vit):
         vit(images(1, 30, 30))
 
 
+@pytest.mark.parametrize("side", [16, 32, 40])
+def test_with_convolutions_a_patch_is_a_token_too(side):
+    vit = ViT(SMALL.model_copy(update={"stem": "conv"}))
+    assert vit(images(2, side, side)).patches.shape == (2, (side // 8) ** 2, 32)
+
+
+def test_with_convolutions_an_image_does_not_depend_on_its_batch():
+    vit = ViT(SMALL.model_copy(update={"stem": "conv"})).eval()
+    torch.testing.assert_close(vit(images(3)).cls[:1], vit(images(3)[:1]).cls)
+
+
+def test_weights_from_xavier_keep_the_variance_of_what_passes_through():
+    """Glorot's bound sqrt(6 / (in + out)) has the deviation sqrt(2 / (in + out)); of 64 to 256 channels, 0.079."""
+    torch.manual_seed(0)
+    wide = SMALL.model_copy(update={"width": 64, "init": "xavier"})
+    first = ViT(wide).blocks[0].mlp.fc1
+    assert first.weight.shape == (256, 64)
+    assert first.weight.std().item() == pytest.approx((2 / 320) ** 0.5, rel=0.03)
+
+
+def test_convolutions_halve_the_sides_so_a_patch_of_14_is_refused():
+    with pytest.raises(ValueError, match=r"patch_size must be 2, 4, 8, ... for the stem conv, got 14"):
+        ModelConfig(patch_size=14, stem="conv")
+
+
 def test_positions_are_resampled_and_the_class_token_keeps_its_own(vit):
     """Positions that rise over the columns, 0 1 2 3, on half the grid: the new columns' middles are 0.5 and 2.5 in the
     old ones. Halfway between two points, bicubic interpolation (a = -0.75) weighs the four around it by

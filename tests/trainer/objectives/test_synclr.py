@@ -41,9 +41,9 @@ def batch(captions: slice = slice(CAPTIONS)) -> dict[str, Tensor]:
     }
 
 
-def share(gather: Gather) -> dict[str, Tensor]:
+def share(gather: Gather, head_norm: str = "layer") -> dict[str, Tensor]:
     """Loss, metrics and gradients of this rank's captions, in float64, after one step that moved the teacher."""
-    ours = objective(gather)
+    ours = objective(gather, head_norm=head_norm)
     ours.modules().double()
     with torch.no_grad():
         for parameter in ours.modules().student.parameters():
@@ -59,8 +59,14 @@ def share(gather: Gather) -> dict[str, Tensor]:
     return {"loss": loss.detach()} | metrics | gradients
 
 
+def share_with_batch_norm(gather: Gather) -> dict[str, Tensor]:
+    """The same, with heads whose BatchNorm spans the captions of all ranks."""
+    return share(gather, "batch")
+
+
 @pytest.mark.timeout(900)
-def test_two_processes_give_the_loss_and_the_gradients_of_one(on_ranks):
+@pytest.mark.parametrize("share", [share, share_with_batch_norm])
+def test_two_processes_give_the_loss_and_the_gradients_of_one(share, on_ranks):
     """The batch's four captions on one process, or two on each of two; the masks fall unevenly."""
     whole, parts = share(Single()), on_ranks(share, 2)
     assert whole.keys() >= {f"student.{name}" for name, _ in objective().modules().student.named_parameters()}
