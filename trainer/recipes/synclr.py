@@ -82,15 +82,23 @@ def nano() -> PretrainConfig:
 
 
 def nano_long() -> PretrainConfig:
-    """The same for longer, on more captions: at most two hours on two cores."""
+    """The same until shape is learnt, the last thing to come: at most two hours on two cores.
+
+    What lets it come: a convolutional stem, weights as wide as 128 channels need, BatchNorm in the heads, a low
+    temperature, crops that hold the whole object, and captions that differ in the shape alone, two or three of them in
+    a batch. Masked patches and local crops hide the outline and are left out.
+    """
     base = nano()
     return base.model_copy(
         update={
             "run": "synclr-nano-long",
-            "model": base.model.model_copy(update={"depth": 6}),
-            "objective": base.objective.model_copy(update={"teacher_temperature_steps": 1000, "ema_start": 0.994}),
-            "schedule": ScheduleConfig(steps=4000, warmup_steps=300, lr=1e-3, weight_decay_end=0.1),
-            "checkpoint": CheckpointConfig(every_steps=1000, every_minutes=5.0, keep=2),
+            "batch": base.batch.model_copy(update={"global_scale": (0.8, 1.0), "local_crops": 0, "window": 2}),
+            "model": base.model.model_copy(update={"stem": "conv", "init": "xavier"}),
+            "objective": base.objective.model_copy(
+                update={"temperature": 0.05, "ibot_weight": 0.0, "head_norm": "batch"}
+            ),
+            "schedule": ScheduleConfig(steps=3600, warmup_steps=40, lr=2e-3, weight_decay_end=0.1),
+            "checkpoint": CheckpointConfig(every_steps=300, every_minutes=5.0, keep=2),
             "metrics": MetricsConfig(every_steps=25),
         }
     )
