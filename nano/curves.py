@@ -1,6 +1,8 @@
 """How a run learnt, as a picture: its metrics from MLflow over the steps.
 
-python -m nano.curves synclr-nano-long --mlflow sqlite:///runs/mlflow.db --to curves.png
+    python -m nano.curves synclr-nano-long --mlflow sqlite:///runs/mlflow.db --to curves.png
+
+Any run of SynCLR will do, also one that is still training.
 """
 
 import argparse

@@ -101,8 +101,8 @@ class ModelConfig(Section):
     """Hidden width of the MLP over `width`. 4 in every ViT of the paper (no SwiGLU, no LayerScale)."""
     init: Literal["normal", "xavier"] = "normal"
     """How the blocks' weights begin: from a normal distribution of width 0.02, as ViTs do; or as wide as keeps the
-    variance of what passes through (Glorot and Bengio 2010), which at 128 channels is three to four times as wide: from
-    0.02, blocks that narrow hardly change their tokens for thousands of steps."""
+    variance of what passes through (Glorot and Bengio 2010), which at 128 channels is three to four times as wide. From
+    0.02, blocks of so few channels hardly change their tokens at first."""
     drop_path: float = Field(0.1, ge=0, lt=1)
     """Stochastic depth of the last block, growing linearly from 0 at the first; student only. 0 switches it off. 0.1 is
     the paper's for ViT-B, 0.4 for ViT-L."""

@@ -9,22 +9,21 @@ from nano import curves
 
 @pytest.fixture
 def uri(tmp_path):
-    """Two runs of one name, the second after a kill at step 20."""
+    """Two runs of one name, the second with the values 4, 3, 2, 1; both did step 20 twice, as after a kill."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     client = mlflow.MlflowClient(uri)
     experiment = client.create_experiment("nano", artifact_location=str(tmp_path / "artifacts"))
-    for first in (5.0, 4.0):
-        run = client.create_run(experiment, run_name="pretrain mine").info.run_id
-        for step in (10, 20, 20, 30):
+    for start, more in ((1000, 10.0), (2000, 0.0)):
+        run = client.create_run(experiment, start_time=start, run_name="pretrain mine").info.run_id
+        for now, step, value in ((1, 10, 4.0), (2, 20, 3.0), (3, 20, 2.0), (4, 30, 1.0)):
             for metric in ("loss/contrastive_global", "loss/contrastive_local", "optimizer/learning_rate"):
-                client.log_metric(run, metric, first := first * 0.9, step=step)
+                client.log_metric(run, metric, value + more, timestamp=start + now, step=step)
     return uri
 
 
-def test_the_newest_run_of_that_name_is_read_and_each_step_once(uri):
+def test_the_newest_run_of_that_name_is_read_and_each_step_as_it_went_last(uri):
     found = curves.read(uri, "mine")
-    assert [step for step, _ in found["loss/contrastive_local"]] == [10, 20, 30]
-    assert found["loss/contrastive_global"][0][1] == pytest.approx(4.0 * 0.9)
+    assert found["loss/contrastive_local"] == [(10, 4.0), (20, 2.0), (30, 1.0)]
     assert found["loss/ibot"] == []
 
 

@@ -50,8 +50,9 @@ class BatchNorm(nn.Module):
         """[N, E] in, [N, E] out, in at least float32."""
         row_NE = at_least_fp32(row_NE)
         rows = row_NE.shape[0] * self.gather.world
-        centred_NE = row_NE - _sum_of_ranks(row_NE.sum(0), self.gather) / rows
-        variance_E = _sum_of_ranks(centred_NE.square().sum(0), self.gather) / rows
+        mean_E: Tensor = _SumOfRanks.apply(row_NE.sum(0), self.gather) / rows
+        centred_NE = row_NE - mean_E
+        variance_E: Tensor = _SumOfRanks.apply(centred_NE.square().sum(0), self.gather) / rows
         normed_NE = centred_NE * torch.rsqrt(variance_E + 1e-5)
         if self.weight is None or self.bias is None:
             return normed_NE
@@ -69,11 +70,6 @@ class _SumOfRanks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return ctx.gather.all_reduce_sum(grad), None
-
-
-def _sum_of_ranks(tensor: Tensor, gather: Gather) -> Tensor:
-    total: Tensor = _SumOfRanks.apply(tensor, gather)
-    return total
 
 
 class PrototypeHead(nn.Module):
