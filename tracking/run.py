@@ -124,7 +124,7 @@ class Run:
         def call(sink: MlflowSink) -> None:
             from tracking.lineage import dataset_input
 
-            sink.client.log_inputs(sink.run, [dataset_input(name, digest, root, markers_summary, context)])
+            sink.log_dataset(dataset_input(name, digest, root, markers_summary, context))
 
         self._submit(f"the dataset {name}", call)
 

@@ -18,6 +18,7 @@ from tracking.writer import Point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
 
 PARAMS_PER_CALL: Final = 100  # MLflow's MAX_PARAMS_TAGS_PER_BATCH
 REFUSALS: Final = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
@@ -67,14 +68,13 @@ class MlflowSink:
         )
 
     def hopeless(self, error: Exception) -> bool:
-        """Whether MLflow (or our own code) says no. A network, a full disk and a busy database may be back, and a row
-        that another process wrote a moment before (IntegrityError) is found at the next attempt."""
+        """Whether MLflow (or our own code) says no. A network, a full disk and a busy database may be back."""
         from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import IntegrityError, OperationalError
+        from sqlalchemy.exc import OperationalError
 
         if isinstance(error, MlflowException):
             return error.error_code in REFUSALS
-        return not isinstance(error, (OSError, OperationalError, IntegrityError))
+        return not isinstance(error, (OSError, OperationalError))
 
     def log_params(self, params: Mapping[str, str]) -> None:
         """Logs new params; those that a former process logged with another value become `changed.` tags."""
@@ -87,6 +87,18 @@ class MlflowSink:
             self.client.log_batch(self.run, params=new[start : start + PARAMS_PER_CALL])
         for start in range(0, len(changed), PARAMS_PER_CALL):
             self.client.log_batch(self.run, tags=changed[start : start + PARAMS_PER_CALL])
+
+    def log_dataset(self, dataset: DatasetInput) -> None:
+        """Records a dataset input. MLflow looks for the dataset's row and writes it if it finds none; when another run
+        writes it between the two, the row's key is refused as a BAD_REQUEST, and a second look finds the row."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.log_inputs(self.run, [dataset])
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            self.client.log_inputs(self.run, [dataset])
 
     def log_bytes(self, data: bytes, name: str) -> None:
         """Stores a file among the run's artifacts; `name` may have folders."""

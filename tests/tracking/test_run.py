@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from config import Stopped
 from tests.tracking.conftest import Params
@@ -116,6 +118,27 @@ def test_shards_are_recorded_as_a_dataset_input(config: TrackingConfig) -> None:
     source = mlflow.data.get_source(given.dataset)
     assert source.to_dict() == {"root": "s3://***@bucket/runs", "digest": "e" * 64}
     assert source.load() == "s3://***@bucket/runs"
+
+
+def test_a_dataset_that_another_run_records_between_mlflow_s_look_and_its_write(config: TrackingConfig) -> None:
+    from mlflow.store.tracking.dbmodels.models import SqlDataset
+
+    recorded = []
+
+    def meanwhile(session: Session, *_: Any) -> None:
+        if not recorded and any(isinstance(row, SqlDataset) for row in session.new):
+            recorded.append(True)
+            with start(config, "evaluation") as other:
+                other.log_dataset("images", "e" * 64, "runs/nano", {})
+
+    event.listen(Session, "before_flush", meanwhile)
+    try:
+        with start(config, "pretrain") as run:
+            run.log_dataset("images", "e" * 64, "runs/nano", {})
+    finally:
+        event.remove(Session, "before_flush", meanwhile)
+    assert recorded
+    assert [len(run.inputs.dataset_inputs) for run in runs(config)] == [0, 1, 1], "the parent, and both stages"
 
 
 def test_system_metrics_even_of_a_short_stage(config: TrackingConfig) -> None:

@@ -48,7 +48,7 @@ def test_batch_norm_and_its_gradients_are_torch_s():
 
 
 def test_the_last_layer_has_neither_bias_nor_gain():
-    head = contrastive_head(6, 512, 4, layers=3)
+    head = contrastive_head(6, 512, 256, layers=3)
     assert head[-2].bias is None
     assert list(head[-1].parameters()) == []
     out = head(torch.randn(5, 6))
