@@ -123,7 +123,7 @@ def test_shards_are_recorded_as_a_dataset_input(config: TrackingConfig) -> None:
 def test_a_dataset_that_another_run_records_between_mlflow_s_look_and_its_write(config: TrackingConfig) -> None:
     from mlflow.store.tracking.dbmodels.models import SqlDataset
 
-    recorded = []
+    recorded: list[bool] = []
 
     def meanwhile(session: Session, *_: Any) -> None:
         if not recorded and any(isinstance(row, SqlDataset) for row in session.new):
