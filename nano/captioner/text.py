@@ -35,6 +35,8 @@ _GIVEN: Final[dict[str, tuple[str, ...]]] = {
     "texture": ("shape", "texture"),
 }
 
+_DRAWS: Final = 1000  # for four lines; six do in the middle, 31 at most in 3,000 prompts
+
 
 @dataclass(frozen=True)
 class Line:
@@ -68,15 +70,23 @@ def line(pool: str, rng: np.random.Generator) -> Line:
 
 
 def sample(lines: Library, rng: np.random.Generator) -> tuple[str, str]:
-    """A random prompt, and its completion from the space before the caption to the newline after it."""
+    """A random prompt, and its completion from the space before the caption to the newline after it.
+
+    Raises:
+        ValueError: the library has too few lines for four that share nothing.
+    """
     pool = str(rng.choice(list(SHARES), p=list(SHARES.values())))
     chosen: list[Line] = []
-    while len(chosen) < EXAMPLES + 1:
+    for _ in range(_DRAWS):
         one = lines[pool][int(rng.integers(len(lines[pool])))]
         if all(one.novel.isdisjoint(former.novel) for former in chosen):
             chosen.append(one)
-    *shown, last = (one.example for one in chosen)
-    return prompt(TEMPLATES[pool], shown, last.concept, last.other), f" {last.caption}\n"
+        if len(chosen) == EXAMPLES + 1:
+            *shown, last = (one.example for one in chosen)
+            return prompt(TEMPLATES[pool], shown, last.concept, last.other), f" {last.caption}\n"
+    raise ValueError(
+        f"no {EXAMPLES + 1} of {len(lines[pool])} lines of pool {pool} share nothing; make the library larger"
+    )
 
 
 def _key(pool: str, scene: world.Scene) -> tuple[str, str | None]:

@@ -62,7 +62,8 @@ def train(folder: Path, weights: Path, setup: Setup) -> None:
 
     fit("captioner", model, loss, steps=setup.steps, lr=setup.lr, folder=folder, decay=0.99, warmup=100, every=_EVERY)
     save(model, tokenizer, weights)
-    shutil.copy(folder / "training.jsonl", weights.parent / "training.jsonl")
+    if folder.resolve() != weights.parent.resolve():
+        shutil.copy(folder / "training.jsonl", weights.parent / "training.jsonl")
 
 
 _EVERY: Final = 50  # steps between two lines of the log

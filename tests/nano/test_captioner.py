@@ -112,6 +112,11 @@ def test_a_word_of_the_world_is_one_token(tokenizer: Any) -> None:
         assert len(tokenizer(f"\n{shape}").input_ids) == 2, shape
 
 
+def test_a_library_too_small_for_a_prompt_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no 4 of 3 lines of pool .* share nothing"):
+        text.sample(text.library(0, 3), np.random.default_rng(0))
+
+
 def test_the_loss_is_on_captions_and_their_ends_alone() -> None:
     tokenizer = train.tokenizer_of(LINES)
     ids_BT, told_BT = train.batch_of(LINES, tokenizer, 8, (0, 5))
@@ -124,7 +129,7 @@ def test_the_loss_is_on_captions_and_their_ends_alone() -> None:
 
 # Its training
 
-TINY = train.Setup(steps=12, batch=4, width=64, layers=1, library=60, validation=8)
+TINY = train.Setup(steps=12, batch=4, width=64, layers=1, library=400, validation=100)
 
 
 @pytest.mark.slow
