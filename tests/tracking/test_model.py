@@ -42,6 +42,7 @@ class Encoder(nn.Module):
         return self.layers(images)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_logged_encoder_loads_back_elsewhere(config: TrackingConfig, tmp_path: Path) -> None:
     encoder, images = Encoder().train(), np.random.default_rng(0).random((7, 3, 8, 8), np.float32)

@@ -39,6 +39,7 @@ def work(uri: str, stage: str, start: float, first: int = 0, last: int = STEPS, 
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_stages_that_start_together_on_no_database(context: ForkServerContext, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"

@@ -61,6 +61,7 @@ def test_the_first_pod_of_a_gang_holds_the_rendezvous() -> None:
     assert "is_host" not in meeting({})
 
 
+@pytest.mark.slow
 def test_a_gang_meets_again_when_another_node_was_asked_to_stop(tmp_path: Path) -> None:
     """The worker ends with 143 although its launcher got no signal; the second time it finishes."""
     script = tmp_path / "worker.py"
