@@ -90,7 +90,7 @@ class ModelConfig(Section):
     """Side of one patch, pixels. 16 for ViT-B, 14 for ViT-L in the paper."""
     stem: Literal["patch", "conv"] = "patch"
     """What makes tokens of pixels: one linear map of each patch, the paper's; or convolutions that halve the sides
-    until a patch is a token, from which small models learn outlines many times sooner."""
+    until a patch is a token, from which small models learn outlines many times sooner (benchmarks/small_vit.md)."""
     width: int = Field(768, gt=0)
     """Channels of a token; a multiple of `heads`. 768 is ViT-B."""
     depth: int = Field(12, gt=0)
@@ -102,7 +102,7 @@ class ModelConfig(Section):
     init: Literal["normal", "xavier"] = "normal"
     """How the blocks' weights begin: from a normal distribution of width 0.02, as ViTs do; or as wide as keeps the
     variance of what passes through (Glorot and Bengio 2010), which at 128 channels is three to four times as wide. From
-    0.02, blocks of so few channels hardly change their tokens at first."""
+    0.02, blocks of so few channels change their tokens little at first (benchmarks/small_vit.md)."""
     drop_path: float = Field(0.1, ge=0, lt=1)
     """Stochastic depth of the last block, growing linearly from 0 at the first; student only. 0 switches it off. 0.1 is
     the paper's for ViT-B, 0.4 for ViT-L."""
