@@ -82,8 +82,9 @@ class VllmConfig(Section):
     max_model_len: int | None = Field(None, gt=0)
     """Longest prompt and caption together, tokens; bounds the cache. None: the model's own limit."""
     gpu_memory_utilization: float = Field(0.92, gt=0, le=1)
-    """Share of the GPU's memory for weights and cache. 0.92 is vLLM's default. On a CPU, VLLM_CPU_KVCACHE_SPACE (GiB)
-    in the environment bounds the cache."""
+    """Share of the GPU's memory for weights and cache. 0.92 is vLLM's default. On a CPU it is a share of the machine's
+    memory, and several pods on one machine need a smaller one each; VLLM_CPU_KVCACHE_SPACE (GiB) in the environment
+    bounds the cache."""
     enforce_eager: bool = False
     """Whether to skip compilation and CUDA graphs: starts sooner, writes slower. True suits tests and CPUs."""
 

@@ -2,15 +2,16 @@
 on a real model of 270 million parameters. Loading vLLM takes most of a minute, so each model is loaded once.
 """
 
+import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from config import ConfigError
-from generator import concepts, prompt
-from generator.caption import ask, caption, load_pools
+from config.cli import resolve
+from generator import prompt
+from generator.caption import caption
 from generator.check import names
 from generator.config import CaptionConfig, GenerateConfig, VllmConfig
 from generator.engines import CaptionEngine, build
@@ -59,32 +60,24 @@ def test_versions_name_the_library(tiny: CaptionEngine) -> None:
     assert tiny.versions["vllm"].split(".")[0].isdigit()
 
 
-def test_the_stage_runs_on_vllm(small: Callable[..., GenerateConfig]) -> None:
-    config = small(caption__engine="vllm", caption__vllm__max_model_len=512, caption__vllm__enforce_eager="true")
+def test_the_stage_runs_on_vllm_with_nano_s_captioner(tmp_path: Path) -> None:
+    flags = ["--recipe=nano", f"--root={tmp_path}", "--caption.count=64", "--caption.per_unit=32"]
+    flags += ["--caption.engine=vllm", "--caption.vllm.max_model_len=512", "--caption.vllm.enforce_eager=true"]
+    config = resolve(GenerateConfig, RECIPES, [*flags, "--tracking.enabled=false"])
     caption(config)
     storage = Storage(config.root)
     found = markers(storage, "captions")
-    assert sum(one.samples for one in found.values()) == 10
+    assert [one.samples for one in found.values()] == [32, 32]
     assert "vllm" in found["000000"].config["versions"]
-    assert all(list(read_samples(storage, one, fields=("txt", "json"))) for one in found.values())
+    samples = [one.fields for marker in found.values() for one in read_samples(storage, marker, fields=("txt", "json"))]
+    named = [names(one["txt"].decode(), json.loads(one["json"])["concept"]) for one in samples]
+    assert sum(named) >= 60
 
 
 def test_a_folder_that_holds_no_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(ConfigError, match=r"caption\.model: .*model cannot be loaded as a model of vLLM"):
         engine(tmp_path / "model")
-
-
-def test_nano_s_captioner_names_what_it_is_asked_for() -> None:
-    config = RECIPES["nano"]()
-    source = concepts.load(config.concept, contexts=config.caption.contexts, seed=0)
-    pools = load_pools(config, source)
-    requests = [source.request(i) for i in range(64)]
-    texts = engine(config.caption.model, precision="fp32").complete(
-        [ask(one, pools, config.caption) for one in requests], list(range(64))
-    )
-    named = [names(prompt.completion(text), one.concept) for text, one in zip(texts, requests, strict=True)]
-    assert sum(named) >= 60
 
 
 def test_a_real_model_follows_the_prompt() -> None:
