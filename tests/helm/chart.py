@@ -25,11 +25,12 @@ VOLCANO: Final = ("--api-versions", "scheduling.volcano.sh/v1beta1")
 PROMETHEUS: Final = ("--api-versions", "monitoring.coreos.com/v1")
 
 
-def helm(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+def helm(*arguments: str, text: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Runs the helm that `make helm` fetched, or that $HELM names, with `text` as its input."""
     program = ROOT / os.environ.get("HELM", ".tools/helm")
     assert program.exists(), f"{program} is not there: `make helm` fetches it"
-    return subprocess.run([program, *arguments], cwd=ROOT, text=True, capture_output=True, input=text, timeout=120)
+    command = [str(program), *arguments]
+    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, input=text, timeout=timeout)
 
 
 def scenario_file(scenario: str) -> Path:

@@ -78,6 +78,7 @@ DISAGREEING: Final = [
     ("jobs: {createNamespace: true}", "jobs.createNamespace", "the release's own namespace (reverie)"),
     ("quota: {enabled: true}", "quota.hard", "is empty"),
     ("limitRange: {max: {nvidia.com/gpu: 8}}", "limitRange.max", "every container 8 of it"),
+    ("queues: {training: {guarantee: {cpu: 8}}}", "queues.training.guarantee", "cpu has no queues.training.deserved"),
     ("policy: {requireDigest: true}", "mlflow.image.digest", "policy.requireDigest is true"),
     ("metrics: {serviceMonitor: {enabled: true}}", "metrics.serviceMonitor.enabled", "metrics.enabled=true"),
     ("mlflow: {external: {uri: 'http://other'}}", "mlflow.external.uri", "while mlflow.enabled is true"),

@@ -10,6 +10,15 @@
 {{- if and .Values.quota.enabled (not .Values.quota.hard) -}}
 {{- fail "quota.hard: is empty while quota.enabled is true; give a limit, as quota.hard.requests\\.nvidia\\.com/gpu=8, or set quota.enabled=false" -}}
 {{- end -}}
+{{- range $name, $queue := .Values.queues -}}
+{{- if $queue -}}
+{{- range $resource, $amount := $queue.guarantee -}}
+{{- if not (hasKey (default dict $queue.deserved) $resource) -}}
+{{- fail (printf "queues.%s.guarantee: %s has no queues.%s.deserved, and Volcano refuses to guarantee more than is deserved; set deserved to %v or more" $name $resource $name $amount) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- range $resource, $amount := .Values.limitRange.max -}}
 {{- if not (hasKey $.Values.limitRange.default $resource) -}}
 {{- fail (printf "limitRange.max: %s has no limitRange.default, so Kubernetes would give every container %v of it; set a default too" $resource $amount) -}}
@@ -55,6 +64,7 @@
   "aks" (list "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$" "a client id, 00000000-0000-0000-0000-000000000000") -}}
 {{- $given := dict "mlflow.identity" .Values.mlflow.identity -}}
 {{- range $name, $account := .Values.serviceAccounts -}}
+{{- if kindIs "invalid" $account }}{{ continue }}{{ end -}}
 {{- $_ := set $given (printf "serviceAccounts.%s.identity" $name) $account.identity -}}
 {{- end -}}
 {{- range $key, $identity := $given -}}

@@ -110,3 +110,14 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* Names in a map that are not null, in order. Null takes a default away; `helm upgrade --reuse-values` keeps the null. */}}
+{{- define "reverie.names" -}}
+{{- $names := list -}}
+{{- range $name, $value := . -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $names = append $names $name -}}
+{{- end -}}
+{{- end -}}
+{{- join " " $names -}}
+{{- end }}
