@@ -23,6 +23,7 @@ from torchx.schedulers.api import DescribeAppResponse, ListAppResponse, Stream, 
 from torchx.schedulers.ids import random_id
 from torchx.schedulers.kubernetes_scheduler import KubernetesJob, KubernetesScheduler
 from torchx.specs import AppDef, AppDryRunInfo, CfgVal, Role, runopts
+from yaml import YAMLError
 
 from components.errors import LaunchError
 from config.yamls import dump
@@ -81,7 +82,9 @@ class Kubernetes(KubernetesScheduler):
                 raise LaunchError(unreachable(role, root))
         request = dryrun_info.request
         self.push_images(request.images_to_push)
-        meta = self._cluster().create(request.resource)["metadata"]
+        cluster = self._cluster()
+        _require(cluster, request.resource)
+        meta = cluster.create(request.resource)["metadata"]
         return f"{meta['namespace']}:{meta['name']}"
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
@@ -161,9 +164,10 @@ class Kubernetes(KubernetesScheduler):
             configuration = client.Configuration()
             try:
                 self._load(configuration)
-            except config.ConfigException as error:
+            except (config.ConfigException, YAMLError) as error:
                 raise LaunchError(
-                    f"no cluster: {error}; KUBECONFIG names the file, kubectl config get-contexts shows it"
+                    f"no cluster: {' '.join(str(error).split())}; KUBECONFIG names the file, "
+                    "kubectl config get-contexts shows it"
                 ) from None
             self._client = client.ApiClient(configuration)
         return self._client
@@ -198,6 +202,35 @@ def local_root(role: Role) -> str:
 def unreachable(role: Role, root: str) -> str:
     """Why pods need a root elsewhere."""
     return f"role {role.name}: --root {root} is a folder of each pod, which ends with it; give s3://, gs:// or az://"
+
+
+def _require(cluster: Cluster, job: Mapping[str, Any]) -> None:
+    """Volcano takes a job whose pods can never be made for want of what they name, and tries for ever.
+
+    Raises:
+        LaunchError: there is no such service account or priority class; or an earlier reason, such as the namespace.
+    """
+    namespace, spec = job["metadata"]["namespace"], job["spec"]
+    for kind, option, name, path in (
+        (
+            "serviceaccounts",
+            "service_account",
+            spec["tasks"][0]["template"]["spec"].get("serviceAccountName"),
+            f"/api/v1/namespaces/{namespace}/serviceaccounts",
+        ),
+        (
+            "priorityclasses",
+            "priority_class",
+            spec.get("priorityClassName"),
+            "/apis/scheduling.k8s.io/v1/priorityclasses",
+        ),
+    ):
+        if name and not cluster.has(f"{path}/{name}"):
+            cluster.create(job, dry_run=True)
+            raise LaunchError(
+                f"cannot submit job {namespace}:{job['metadata']['name']}: no {option.replace('_', ' ')} {name}; "
+                f"kubectl -n {namespace} get {kind} lists those there are; -cfg {option}=NAME takes one"
+            )
 
 
 def _parts(app_id: str) -> tuple[str, str]:

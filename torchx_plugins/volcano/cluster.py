@@ -38,6 +38,13 @@ class Cluster:
         path, query = f"/api/v1/namespaces/{namespace}/pods", {"labelSelector": f"{JOB_NAME}={name}"}
         return list(self._list(path, query, f"pods of job {namespace}:{name}"))
 
+    def has(self, path: str) -> bool:
+        """Whether there is an object at a path of the API, as far as one may look. One call."""
+        try:
+            return self._get(path, path) is not None
+        except LaunchError:
+            return True  # submitters need not be allowed to look; what else is wrong, `create` meets too
+
     def create(self, job: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Submits a job, or lets the cluster only look at it. One call."""
         meta = job["metadata"]
