@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv quickstart test test-slow test-vllm test-helm lint format lock manifests helm vllm-env clean
+.PHONY: help venv quickstart test test-slow test-vllm test-helm test-cluster cluster lint format lock manifests helm vllm-env clean
 
 help: ## show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ test-vllm: vllm-env ## the tests of the vLLM engine
 
 test-helm: venv $(HELM) ## the tests of the Helm chart
 	HELM=$(HELM) $(BIN)/pytest -m helm tests/helm
+
+test-cluster: venv vllm-env $(HELM) ## the tests on a real control plane, built from Go modules at first; needs root
+	HELM=$(HELM) $(BIN)/pytest -m cluster tests/cluster
+
+cluster: venv vllm-env $(HELM) ## a control plane with nodes that run pods, on loopback, until Ctrl-C; needs root
+	@HELM=$(HELM) $(BIN)/python -m tests.cluster
 
 lint: venv ## style, types and the arrows between packages
 	$(BIN)/ruff check .

