@@ -43,7 +43,7 @@ def pretrain(made: Cluster, root: str, name: str, *flags: str) -> str:
     """A gang that writes a checkpoint at each step."""
     settings = (
         "--batch.captions=4", f"--schedule.steps={STEPS}", "--schedule.warmup_steps=1", "--checkpoint.every_steps=1",
-        "--log_model=false", "--tracking.enabled=false", f"--run={name}",
+        "--tracking.enabled=false", f"--run={name}",
     )  # fmt: skip
     return run(made, "pretrain", "--root", root, "--threads", "1", *flags, "--", *settings)
 

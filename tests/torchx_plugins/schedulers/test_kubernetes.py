@@ -72,6 +72,25 @@ def test_a_root_that_pods_cannot_share_is_not_submitted(scheduler: Kubernetes, s
     assert server.calls == []
 
 
+@pytest.mark.parametrize("option", ["service_account", "priority_class"])
+def test_a_job_whose_pods_could_never_be_made_is_not_submitted(
+    scheduler: Kubernetes, server: ApiServer, option: str
+) -> None:
+    with Runner("test", {"kubernetes": lambda session_name, **_: scheduler}) as runner:
+        app = appdef("components/pretrain.py", "--root", "s3://bucket/run")
+        shown = runner.dryrun(app, "kubernetes", {"namespace": "ml", option: "nobody"})
+        with pytest.raises(LaunchError, match=f"no {option.replace('_', ' ')} nobody; .*-cfg {option}=NAME"):
+            runner.schedule(shown)
+    assert [method for method, _ in server.calls] == ["GET", "POST"], "the second looks for other reasons, as a dry run"
+
+
+def test_a_kubeconfig_that_is_no_yaml_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").write_text("clusters: [")
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    with pytest.raises(LaunchError, match=r"no cluster: .*KUBECONFIG names the file"):
+        create("torchx").exists("ml:app-1")
+
+
 def test_a_status_takes_a_call_and_one_per_500_pods(scheduler: Kubernetes, server: ApiServer) -> None:
     told = scheduler.describe("ml:app-1")
     assert told is not None
