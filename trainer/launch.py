@@ -39,8 +39,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    parser = run.get_args_parser()
+    parser.allow_abbrev = False  # a flag of the worker, such as --run, is no abbreviation of torchrun's --run-path
     try:
-        run.run(run.parse_args(sys.argv[1:] if argv is None else argv))
+        run.run(parser.parse_args(argv))
     except ChildFailedError as error:
         code = exit_code(failure.exitcode for failure in error.failures.values())
         if code == Stopped.exit_code and os.environ.get(_REJOIN):

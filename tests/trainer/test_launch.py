@@ -38,6 +38,12 @@ def test_a_workers_code_comes_through_torchrun(tmp_path: Path) -> None:
     assert subprocess.run(launch(script, 2), timeout=100).returncode == 65
 
 
+def test_a_workers_flag_is_no_abbreviation_of_torchruns(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text("import sys\nsys.exit(65 if sys.argv[1:] == ['--run', 'a', '--log=b'] else 64)\n")
+    assert subprocess.run([*launch(script, 1), "--run", "a", "--log=b"], timeout=100).returncode == 65
+
+
 def test_sigterm_reaches_the_workers_and_ends_as_stopped(tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
     script.write_text(
