@@ -63,6 +63,8 @@ def pretrain_role(
             f"batch.captions must be divisible by {world} processes times engine.accumulate "
             f"({config.engine.accumulate}), got {config.batch.captions}; change --nodes, --nproc_per_node or the batch"
         )
+    if threads:  # first, so that an override wins; else a process would share out the cores of its pod
+        argv = ("--engine.threads", str(threads), *argv)
     workers = ("--nproc-per-node", str(nproc_per_node), "-m", "trainer.pretrain", *argv)
     if nodes == 1:
         alone = ("-m", "trainer.launch", "--standalone", "--local-addr", "localhost", *workers)

@@ -20,7 +20,7 @@ from tests.servers.s3 import BUCKET
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
-STEPS: Final = 30
+STEPS: Final = 12
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +77,12 @@ def test_with_too_few_gpus_no_pod_of_a_gang_starts(made: Cluster, root: str) -> 
 
 def test_a_killed_pod_restarts_its_gang_which_resumes(made: Cluster, root: str) -> None:
     job = pretrain(made, root, "killed", "--nodes", "2")
-    eventually("three checkpoints", lambda: len(checkpoints(made, "killed")) >= 3, 300)
+    eventually("a checkpoint", lambda: checkpoints(made, "killed"), 300)
     before = uids(made, job)
     made.agent.kill_pod(NAMESPACE, f"{job}-pretrain-1")
     eventually("two new pods", lambda: len(before.items() ^ uids(made, job).items()) == 4, 120)
     complete(made, job)
-    assert "step-" in words(made, job) or "resum" in words(made, job)
+    assert "going on at step" in words(made, job)
 
 
 def test_a_killed_generation_pod_costs_its_lease_only(made: Cluster, root: str) -> None:

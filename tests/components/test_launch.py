@@ -81,3 +81,10 @@ def test_what_a_stage_would_refuse_is_refused_at_launch(stage: str, arguments: l
         appdef(f"components/{stage}.py", *arguments)
     assert message in str(refused.value)
     assert isinstance(refused.value, ConfigError)
+
+
+def test_threads_of_pretraining_are_those_of_each_process_wherever_it_runs() -> None:
+    """Alone in its pod, a process would otherwise take all cores of it, and compute other bits than beside another."""
+    (role,) = appdef("components/pretrain.py", "--nodes", "2", "--threads", "1").roles
+    assert "--engine.threads 1 --recipe nano" in " ".join(role.args)
+    assert role.env["OMP_NUM_THREADS"] == "1"
