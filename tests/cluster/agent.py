@@ -10,7 +10,7 @@ import logging
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -115,8 +115,8 @@ class Agent:
         for thread in self._threads:
             thread.join(timeout=35)
 
-    def _go(self, work: object, *given: object) -> None:
-        thread = threading.Thread(target=work, args=given, daemon=True)  # type: ignore[arg-type]
+    def _go(self, work: Callable[..., None], *given: object) -> None:
+        thread = threading.Thread(target=work, args=given, daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -188,7 +188,7 @@ class Pod:
 
     def run(self) -> None:
         """Init containers one by one, then all others together, until they end for good."""
-        with _tolerant(f"pod {self.name}", raises=False):
+        with _tolerant(f"pod {self.name}"):
             spec = self.spec["spec"]
             for container in spec.get("initContainers", []):
                 if self._container(container, restarts=spec.get("restartPolicy") != "Never") != 0:
@@ -375,7 +375,7 @@ def _names(namespace: str, here: Sequence[Pod], services: Sequence[Json]) -> str
 
 
 @contextmanager
-def _tolerant(what: str, raises: bool = False) -> Iterator[None]:
+def _tolerant(what: str) -> Iterator[None]:
     """An agent outlives what goes wrong with the API server: it is one of the things that tests do."""
     try:
         yield
@@ -385,8 +385,6 @@ def _tolerant(what: str, raises: bool = False) -> Iterator[None]:
     except Exception:
         log.exception("%s", what)
         time.sleep(0.5)
-        if raises:
-            raise
 
 
 def _ready() -> Json:

@@ -8,7 +8,6 @@ There are no nodes: `tests/cluster/agent.py` adds some that really run pods, kwo
 import base64
 import json
 import ssl
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -22,9 +21,10 @@ import yaml
 
 from tests.cluster import certificates, programs
 from tests.cluster.api import Api
+from tests.cluster.waiting import eventually
 from tests.helm.chart import helm
 from tests.servers.built import module_folder
-from tests.servers.s3 import free_port
+from tests.servers.running import Program, free_port, running
 
 STARTS: Final = 120.0  # seconds that a program may take until it answers
 SYSTEM: Final = "volcano-system"
@@ -69,7 +69,7 @@ def control_plane(folder: Path, *, volcano: bool = True) -> Iterator[ControlPlan
 
         etcd, api = f"http://127.0.0.1:{free_port()}", f"https://127.0.0.1:{free_port()}"
         peers = f"http://127.0.0.1:{free_port()}"
-        start(
+        database = start(
             "etcd",
             programs.etcd(),
             f"--data-dir={folder / 'etcd'}",
@@ -79,8 +79,9 @@ def control_plane(folder: Path, *, volcano: bool = True) -> Iterator[ControlPlan
             f"--initial-advertise-peer-urls={peers}",
             f"--initial-cluster=default={peers}",
             "--unsafe-no-fsync",
-        ).wait_for(f"{etcd}/health")
-        start(
+        )
+        _wait_for(database, f"{etcd}/health")
+        server = start(
             "kube-apiserver",
             programs.kubernetes("kube-apiserver"),
             f"--etcd-servers={etcd}",
@@ -97,7 +98,8 @@ def control_plane(folder: Path, *, volcano: bool = True) -> Iterator[ControlPlan
             f"--service-account-issuer={api}",
             f"--service-account-key-file={keys.accounts_key}",
             f"--service-account-signing-key-file={keys.accounts_key}",
-        ).wait_for(f"{api}/readyz", keys)
+        )
+        _wait_for(server, f"{api}/readyz", keys)
         plane = ControlPlane(api, _kubeconfig(api, keys, folder / "kubeconfig"), folder)
         common = [f"--kubeconfig={plane.kubeconfig}", "--leader-elect=false"]
         kubernetes = [*common, "--bind-address=127.0.0.1"]
@@ -117,44 +119,21 @@ def control_plane(folder: Path, *, volcano: bool = True) -> Iterator[ControlPlan
         yield plane
 
 
-class Program:
-    """A process that writes to a log."""
-
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.name, self.process, self.log = name, process, log
-
-    def wait_for(self, url: str, keys: certificates.Files | None = None) -> None:
-        """Until `url` answers with 200."""
-        context = None
-        if keys:
-            context = ssl.create_default_context(cafile=str(keys.authority))
-            context.load_cert_chain(keys.admin, keys.admin_key)
-        end = time.monotonic() + STARTS
-        while time.monotonic() < end and self.process.poll() is None:
-            try:
-                urllib.request.urlopen(url, timeout=5, context=context).close()
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-            else:
-                return
-        raise RuntimeError(f"{self.name} does not answer at {url}:\n{self.log.read_text()[-3000:]}")
-
-
-@contextmanager
-def running(name: str, command: Sequence[str], folder: Path) -> Iterator[Program]:
-    """The command as a process until the block ends."""
-    log = folder / f"{name}.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        yield Program(name, process, log)
-    finally:
-        process.terminate()
+def _wait_for(program: Program, url: str, keys: certificates.Files | None = None) -> None:
+    """Until `url` answers with 200."""
+    context = None
+    if keys:
+        context = ssl.create_default_context(cafile=str(keys.authority))
+        context.load_cert_chain(keys.admin, keys.admin_key)
+    end = time.monotonic() + STARTS
+    while time.monotonic() < end and program.process.poll() is None:
         try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            urllib.request.urlopen(url, timeout=5, context=context).close()
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+        else:
+            return
+    raise program.fail(f"does not answer at {url}")
 
 
 def _kubeconfig(server: str, keys: certificates.Files, file: Path) -> Path:
@@ -203,7 +182,12 @@ def _start_volcano(
         "--cache-dumper=false",
     )
     start("volcano-controller-manager", programs.volcano("controller-manager"), *common)
-    _wait_for_default_queue(api)
+
+    def queues() -> list[str]:
+        return [one["metadata"]["name"] for one in api.get("/apis/scheduling.volcano.sh/v1beta1/queues")["items"]]
+
+    # The scheduler makes it as its first act, through the admission: then all of Volcano works.
+    eventually("Volcano's default queue", lambda: "default" in queues(), STARTS)
 
 
 def _apply_chart(api: Api, webhooks: str, authority: Path) -> list[str]:
@@ -226,14 +210,3 @@ def _apply_chart(api: Api, webhooks: str, authority: Path) -> list[str]:
                 webhook["clientConfig"] = {"url": f"{webhooks}{path}", "caBundle": bundle}
             api.post(f"/apis/admissionregistration.k8s.io/v1/{kind.lower()}s", one)
     return paths
-
-
-def _wait_for_default_queue(api: Api) -> None:
-    """Volcano's scheduler makes it as its first act, through the admission: then all of Volcano works."""
-    end = time.monotonic() + STARTS
-    while time.monotonic() < end:
-        queues = api.get("/apis/scheduling.volcano.sh/v1beta1/queues")["items"]
-        if any(queue["metadata"]["name"] == "default" for queue in queues):
-            return
-        time.sleep(0.2)
-    raise RuntimeError(f"Volcano made no default queue within {STARTS:g} s; its logs are beside its kubeconfig")

@@ -1,21 +1,21 @@
 """What a kubelet serves to the API server for `kubectl logs`: a container's words, all or the last, followed or not."""
 
-import ssl
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+from tests.servers.loopback import Quiet, listening
 
 
 @contextmanager
 def log_server(folder: Path, certificate: tuple[Path, Path]) -> Iterator[int]:
     """Serves `<folder>/<namespace>/<pod>/<uid>/<container>.log` until the block ends; its port."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts, query = urlsplit(self.path), parse_qs(urlsplit(self.path).query)
             _, _, namespace, pod, container = parts.path.split("/")  # /containerLogs/...
@@ -39,19 +39,5 @@ def log_server(folder: Path, certificate: tuple[Path, Path]) -> Iterator[int]:
             self.wfile.writelines((now if query.get("timestamps") == ["true"] else b"") + line for line in lines)
             self.wfile.flush()
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield int(server.server_address[1])
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Handler, certificate) as address:
+        yield int(address.rpartition(":")[2])

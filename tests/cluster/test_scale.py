@@ -9,11 +9,11 @@ import pytest
 
 from tests.cluster import programs
 from tests.cluster.cluster import Cluster
-from tests.cluster.control_plane import running
 from tests.cluster.launched import NAMESPACE, pods, run, torchx
 from tests.cluster.release import Release
 from tests.cluster.waiting import eventually
 from tests.servers.built import module_folder
+from tests.servers.running import running
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 

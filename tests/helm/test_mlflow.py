@@ -15,7 +15,7 @@ import pytest
 
 from tests.helm.chart import one_of, render
 from tests.helm.test_check import check
-from tests.servers.s3 import free_port
+from tests.servers.running import free_port
 
 pytestmark = pytest.mark.helm
 

@@ -5,7 +5,6 @@
 """
 
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.servers.built import go_binary
+from tests.servers.running import Program, free_port, running
 
 MODULE = Path(__file__).parent / "versitygw"
 KEY = SECRET = "test"  # what tests/conftest.py puts in the environment
@@ -51,25 +51,9 @@ def s3_server(folder: Path, host: str = "127.0.0.1") -> Iterator[S3Server]:
     port = free_port()
     command = [str(binary), "--port", f"{host}:{port}", "--access", KEY, "--secret", SECRET, "--quiet", "posix"]
     command += ["--sidecar", str(folder / "metadata"), str(folder / "buckets")]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        _wait_until_listening(host, port, process, folder / "server.log")
+    with running("versitygw", command, folder) as server:
+        _wait_until_listening(host, port, server)
         yield S3Server(f"http://{host}:{port}", folder / "buckets")
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def versitygw() -> Path:
@@ -77,13 +61,13 @@ def versitygw() -> Path:
     return go_binary(MODULE, "github.com/versity/versitygw/cmd/versitygw")
 
 
-def _wait_until_listening(host: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_listening(host: str, port: int, server: Program) -> None:
     for _ in range(200):
-        if process.poll() is not None:
+        if server.process.poll() is not None:
             break
         try:
             socket.create_connection((host, port), timeout=1).close()
             return
         except OSError:
             time.sleep(0.05)
-    raise RuntimeError(f"versitygw did not start:\n{log.read_text()[-2000:]}")
+    raise server.fail("did not start")

@@ -12,7 +12,8 @@ from shards.faults import Retry
 from shards.storage import RANGE
 from tests.servers.careless import Manner, careless_s3
 from tests.servers.proxy import Fault, Rule, faulty_proxy
-from tests.servers.s3 import S3Server, free_port, options
+from tests.servers.running import free_port
+from tests.servers.s3 import S3Server, options
 from tests.shards.scenes import commit_images, image_samples
 
 pytestmark = [pytest.mark.s3, pytest.mark.timeout(900)]

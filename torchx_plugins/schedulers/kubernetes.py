@@ -211,22 +211,15 @@ def _require(cluster: Cluster, job: Mapping[str, Any]) -> None:
         LaunchError: there is no such service account or priority class; or an earlier reason, such as the namespace.
     """
     namespace, spec = job["metadata"]["namespace"], job["spec"]
-    for kind, option, name, path in (
-        (
-            "serviceaccounts",
-            "service_account",
-            spec["tasks"][0]["template"]["spec"].get("serviceAccountName"),
-            f"/api/v1/namespaces/{namespace}/serviceaccounts",
-        ),
-        (
-            "priorityclasses",
-            "priority_class",
-            spec.get("priorityClassName"),
-            "/apis/scheduling.k8s.io/v1/priorityclasses",
-        ),
-    ):
+    account = spec["tasks"][0]["template"]["spec"].get("serviceAccountName")
+    named = {
+        "service_account": (account, f"/api/v1/namespaces/{namespace}/serviceaccounts"),
+        "priority_class": (spec.get("priorityClassName"), "/apis/scheduling.k8s.io/v1/priorityclasses"),
+    }
+    for option, (name, path) in named.items():
         if name and not cluster.has(f"{path}/{name}"):
             cluster.create(job, dry_run=True)
+            kind = path.rpartition("/")[2]
             raise LaunchError(
                 f"cannot submit job {namespace}:{job['metadata']['name']}: no {option.replace('_', ' ')} {name}; "
                 f"kubectl -n {namespace} get {kind} lists those there are; -cfg {option}=NAME takes one"

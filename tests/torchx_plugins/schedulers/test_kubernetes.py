@@ -84,11 +84,15 @@ def test_a_job_whose_pods_could_never_be_made_is_not_submitted(
     assert [method for method, _ in server.calls] == ["GET", "POST"], "the second looks for other reasons, as a dry run"
 
 
-def test_a_kubeconfig_that_is_no_yaml_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kubeconfig_that_is_no_yaml_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("clusters: [")
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
-    with pytest.raises(LaunchError, match=r"no cluster: .*KUBECONFIG names the file"):
-        create("torchx").exists("ml:app-1")
+    torchx = str(Path(sys.executable).parent / "torchx")
+    command = [torchx, "run", "-s", "kubernetes", "components/pretrain.py", "--root", "s3://bucket/run"]
+    env = os.environ | {"KUBECONFIG": str(tmp_path / "config")}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "KUBECONFIG names the file" in done.stderr.splitlines()[-1]
 
 
 def test_a_status_takes_a_call_and_one_per_500_pods(scheduler: Kubernetes, server: ApiServer) -> None:
