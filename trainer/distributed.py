@@ -30,6 +30,10 @@ class Gather(Protocol):
         """The ranks' tensors, joined along the first dimension in the order of the ranks. All have the same shape."""
         ...
 
+    def shift(self, tensor: Tensor) -> Tensor:
+        """What the rank before holds, while the rank after gets this one; the last rank's goes to the first."""
+        ...
+
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """The elementwise sum over the ranks, as a new tensor."""
         ...
@@ -47,6 +51,9 @@ class Single:
     rank: int = 0
 
     def all_gather(self, tensor: Tensor) -> Tensor:
+        return tensor.detach()
+
+    def shift(self, tensor: Tensor) -> Tensor:
         return tensor.detach()
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
@@ -70,6 +77,23 @@ class Process:
         parts = [torch.empty_like(own) for _ in range(self.world)]
         dist.all_gather(parts, own, group=self._group)
         return torch.cat(parts)
+
+    def shift(self, tensor: Tensor) -> Tensor:
+        own = tensor.detach().contiguous()
+        received = torch.empty_like(own)
+        after, before = (self._peer(self.rank + step) for step in (1, -1))
+        exchange = [
+            dist.P2POp(dist.isend, own, after, group=self._group),
+            dist.P2POp(dist.irecv, received, before, group=self._group),
+        ]
+        for work in dist.batch_isend_irecv(exchange):
+            work.wait()
+        return received
+
+    def _peer(self, rank: int) -> int:
+        """The number in the whole world of a rank of this group."""
+        rank %= self.world
+        return rank if self._group is None else dist.get_global_rank(self._group, rank)
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         return self._all_reduce(tensor, dist.ReduceOp.SUM)

@@ -14,6 +14,7 @@ def share(ranks: Gather) -> dict[str, Tensor]:
         "sum": ranks.all_reduce_sum(own),
         "max": ranks.all_reduce_max(-own),
         "scalar": ranks.all_reduce_sum(torch.tensor(ranks.rank)),
+        "before": ranks.shift(own),
         "own": own,
     }
 
@@ -27,6 +28,7 @@ def test_two_ranks_see_each_other_in_the_order_of_their_numbers(on_ranks):
         assert result["sum"].tolist() == [[3, 60]]
         assert result["max"].tolist() == [[-1, -20]]
         assert result["scalar"].item() == 1
+        assert result["before"].tolist() == [[2 - rank, 20 * (2 - rank)]], "of two, each is before the other"
         assert result["own"].tolist() == [[rank + 1, 20 * (rank + 1)]], "the argument stays as it was"
 
 

@@ -1,25 +1,30 @@
-"""Multi-positive contrastive loss (SynCLR, Sec. 3.2, after StableRep and SupCon).
+"""Contrastive losses: what the objectives ask of the one core (losses/tiles.py), each with its equation.
+
+    multi_positive   anchors against a teacher's keys (SynCLR, Sec. 3.2; MoCo v3 is the case of one positive)
+    among            images against one another (SimCLR, StableRep, SupCon)
+    symmetric        images against texts and texts against images (CLIP; several images to a text as in StableRep++)
+    sigmoid          every pair of image and text for itself (SigLIP)
+
+With P(a) the keys that have the label of anchor a, without its own, and temperature t:
 
     loss_a = - 1/|P(a)| * sum_{k in P(a)} log( exp(q_a.k_k / t) / sum_{j not own(a)} exp(q_a.k_j / t) )
            = logsumexp_{j not own(a)} (q_a.k_j / t)  -  mean_{k in P(a)} (q_a.k_k / t)
 
-P(a) are the keys with the label of anchor a, without its own key. Anchors and keys are L2-normalised here.
+All features are L2-normalised. Memory grows with anchors plus keys, never with their product; what that costs and
+how gradients are meant where there are several ranks stands in `losses/tiles.py`: the mean over ranks is the global
+batch's, of losses and of gradients, if every rank has the same number of anchors and takes their mean.
 
-Shapes: A anchors of this rank, K keys of all ranks, D embedding, T anchors of one tile.
-
-Gradient convention. Keys carry no gradient (they come from a teacher), so nothing flows through the gather. Each rank
-returns the losses of its own anchors against the keys of all ranks; if every rank has the same number of anchors and
-takes their mean, the mean over ranks of the gradients, which data-parallel training takes, is the gradient of the mean
-over the global batch. There is no factor for the number of ranks.
+Shapes: A anchors of this rank, K keys of all ranks, D embedding, I images and T texts of this rank.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from trainer.distributed import Gather
 from trainer.losses.precision import at_least_fp32, without_autocast
+from trainer.losses.route import ALONE, Route
+from trainer.losses.tiles import Labels, Plan, contrast
 
 NO_KEY = -1
 """In `own_key_A`: this anchor has no key to leave out."""
@@ -31,35 +36,80 @@ def multi_positive(
     anchor_label_A: Tensor,
     key_label_K: Tensor,
     own_key_A: Tensor,
-    temperature: float,
-    tile: int = 2**24,
+    temperature: Tensor | float,
+    tile: int = 0,
+    route: Route = ALONE,
 ) -> tuple[Tensor, Tensor]:
-    """The loss of every anchor, and how many positives it has.
+    """The loss of every anchor against constant keys, and how many positives it has.
 
     Args:
         anchor_AD: the student's, with gradient.
-        key_KD: the teacher's, of all ranks; treated as constant.
+        key_KD: the teacher's; treated as constant. Of all ranks, gathered already; with a `route`, of this rank.
         anchor_label_A, key_label_K: equal labels are positives. Compared at every call: labels change every step.
-        own_key_A: the column of each anchor's own image among the keys, which is then neither positive nor negative,
-            or NO_KEY.
+        own_key_A: the column of each anchor's own image among the keys of all ranks, which is then neither positive
+            nor negative, or NO_KEY.
         temperature: t above.
-        tile: the most logits held at once. The anchors are worked through in tiles of `tile // K`, whose logits are
-            computed again in the backward pass, so memory grows with A + K and not with A * K.
+        tile: the most logits held at once; 0: as suits the device.
 
     Returns:
         loss_A: 0 for an anchor without a positive (and no gradient), never NaN.
         positives_A: int64.
     """
-    key_KD = F.normalize(at_least_fp32(key_KD.detach()), dim=1)
-    rows = max(1, tile // max(1, key_KD.shape[0]))
-    if anchor_AD.shape[0] <= rows:
-        return _tile(anchor_AD, anchor_label_A, own_key_A, key_KD, key_label_K, temperature)
-    tiles = zip(*(torch.split(each, rows) for each in (anchor_AD, anchor_label_A, own_key_A)), strict=True)
-    parts = [
-        checkpoint(_tile, *part, key_KD, key_label_K, temperature, use_reentrant=False, preserve_rng_state=False)
-        for part in tiles
-    ]
-    return torch.cat([loss for loss, _ in parts]), torch.cat([positives for _, positives in parts])
+    plan = Plan(Labels(anchor_label_A, key_label_K, own_key_A), route, unit=True, tile=tile)
+    losses = contrast(anchor_AD, key_KD.detach(), temperature, plan)
+    return losses.row, losses.positives
+
+
+def among(
+    feature_AD: Tensor, label_A: Tensor, temperature: Tensor | float, route: Route = ALONE, tile: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Every image against those of all ranks but itself; gradients flow to both sides.
+
+    One positive each, the image's other view, is SimCLR's NT-Xent; all images of a caption are StableRep's.
+    Returns loss_A and positives_A as `multi_positive` does.
+    """
+    own_A = own_keys(len(feature_AD), len(feature_AD), route.gather, label_A.device)
+    plan = Plan(Labels(label_A, label_A, own_A), route, unit=True, tile=tile)
+    losses = contrast(feature_AD, feature_AD, temperature, plan)
+    return losses.row, losses.positives
+
+
+def symmetric(
+    image_ID: Tensor,
+    text_TD: Tensor,
+    image_label_I: Tensor,
+    text_label_T: Tensor,
+    temperature: Tensor | float,
+    route: Route = ALONE,
+    tile: int = 0,
+) -> Tensor:
+    """CLIP's loss: half of the mean over images, each choosing among all texts, and half of the mean over texts, each
+    choosing among all images. Where several images have a text's label, their mean is its positive."""
+    losses = contrast(image_ID, text_TD, temperature, _pairs(image_label_I, text_label_T, route, tile))
+    return (losses.row.mean() + losses.column.mean()) / 2
+
+
+def sigmoid(
+    image_ID: Tensor,
+    text_TD: Tensor,
+    image_label_I: Tensor,
+    text_label_T: Tensor,
+    temperature: Tensor | float,
+    bias: Tensor | float,
+    route: Route = ALONE,
+    tile: int = 0,
+) -> Tensor:
+    """SigLIP's loss: the sum over texts of log(1 + exp(-y (cos / t + bias))), the mean over images; y is 1 for a pair
+    that belongs together and -1 for one that does not."""
+    labels = Labels(image_label_I, text_label_T, torch.full_like(image_label_I, NO_KEY))
+    plan = Plan(labels, route, form="sigmoid", unit=True, tile=tile)
+    return contrast(image_ID, text_TD, temperature, plan, bias).row.mean()
+
+
+def unit(feature_AD: Tensor) -> Tensor:
+    """L2-normalised rows, at least fp32."""
+    with without_autocast(feature_AD):
+        return F.normalize(at_least_fp32(feature_AD), dim=1)
 
 
 def own_keys(keys: int, anchors: int, gather: Gather, device: torch.device) -> Tensor:
@@ -71,16 +121,6 @@ def own_keys(keys: int, anchors: int, gather: Gather, device: torch.device) -> T
     return torch.arange(anchors, device=device) % keys + gather.rank * keys
 
 
-def _tile(
-    anchor_TD: Tensor, label_T: Tensor, own_key_T: Tensor, key_KD: Tensor, key_label_K: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    with without_autocast(anchor_TD):
-        anchor_TD = F.normalize(at_least_fp32(anchor_TD), dim=1)
-        logit_TK = anchor_TD @ key_KD.to(anchor_TD.dtype).T / temperature
-        own_TK = own_key_T[:, None] == torch.arange(key_KD.shape[0], device=own_key_T.device)
-        positive_TK = (label_T[:, None] == key_label_K) & ~own_TK
-        positives_T = positive_TK.sum(1)
-        # The lowest number and not -inf: an anchor whose only key is its own would have the gradient 0 * NaN.
-        log_total_T = logit_TK.masked_fill(own_TK, torch.finfo(logit_TK.dtype).min).logsumexp(1)
-        mean_positive_T = (logit_TK * positive_TK).sum(1) / positives_T.clamp(min=1)
-        return torch.where(positives_T > 0, log_total_T - mean_positive_T, 0.0), positives_T
+def _pairs(image_label_I: Tensor, text_label_T: Tensor, route: Route, tile: int) -> Plan:
+    labels = Labels(image_label_I, text_label_T, torch.full_like(image_label_I, NO_KEY))
+    return Plan(labels, route, columns=True, unit=True, tile=tile)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from trainer.distributed import Gather, Single
-from trainer.losses.contrastive import NO_KEY, multi_positive, own_keys
+from trainer.losses.contrastive import NO_KEY, among, multi_positive, own_keys, sigmoid, symmetric
 
 NONE = torch.tensor([NO_KEY])
 
@@ -167,3 +167,43 @@ def test_half_precision_in_and_full_precision_inside():
     exact, _ = multi_positive(anchor.double(), key.double(), *arguments)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss.double(), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_among_by_hand():
+    """(1, 0) twice, label 0, and (0, 1) with label 1, at temperature 1. Each of the first two has the other as its
+    positive (logit 1) and the third as a negative (0): log(e + 1) - 1 = 0.313262. The third has no positive: 0."""
+    loss, positives = among(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0, 1]), 1.0)
+    assert loss.tolist() == pytest.approx([math.log(math.e + 1) - 1, math.log(math.e + 1) - 1, 0])
+    assert positives.tolist() == [1, 1, 0]
+
+
+def test_symmetric_by_hand():
+    """Images (1, 0) and (0, 1), texts (1, 0) and (1, 0), at temperature 1; logits 1, 1 and 0, 0. Each image chooses
+    among equals: log 2. Of the texts, the first has logits 1 and 0, its image the first: log(e + 1) - 1; the second
+    the same with the other image: log(e + 1). Half of either mean."""
+    image, text, label = torch.eye(2), torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.arange(2)
+    texts = (math.log(math.e + 1) - 1 + math.log(math.e + 1)) / 2
+    assert symmetric(image, text, label, label, 1.0).item() == pytest.approx((math.log(2) + texts) / 2)
+
+
+def test_symmetric_with_two_images_of_one_text_by_hand():
+    """One text (1, 0) and its images (1, 0) and (0, 1): an image has no choice, 0; the text shares itself out between
+    logits 1 and 0: log(e + 1) - 1/2."""
+    loss = symmetric(torch.eye(2), torch.tensor([[1.0, 0.0]]), torch.tensor([5, 5]), torch.tensor([5]), 1.0)
+    assert loss.item() == pytest.approx((math.log(math.e + 1) - 0.5) / 2)
+
+
+def test_sigmoid_by_hand():
+    """Images (1, 0) and (0, 1) with their own copies as texts, at temperature 0.1 and bias -10: a pair has logit 0, log
+    2; the others -10, log(1 + e^-10). For each image one of either."""
+    label = torch.arange(2)
+    loss = sigmoid(torch.eye(2), torch.eye(2), label, label, 0.1, -10.0)
+    assert loss.item() == pytest.approx(math.log(2) + math.log1p(math.exp(-10)))
+
+
+def test_golden_values_of_the_other_forms():
+    """From an independent computation in numpy, float64."""
+    image, text, six, three = wave(6, 8, 0.1), wave(6, 8, 0.9), torch.arange(6), torch.arange(6) % 3
+    assert symmetric(image, text, six, six, 0.07).item() == pytest.approx(3.0023925985, abs=1e-9)
+    assert sigmoid(image, text, six, six, 0.1, -10.0).item() == pytest.approx(3.4806345284, abs=1e-9)
+    assert among(wave(6, 8, 0.3), three, 0.1)[0].mean().item() == pytest.approx(3.3231147505, abs=1e-9)
