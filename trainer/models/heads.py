@@ -33,6 +33,24 @@ def contrastive_head(
     return head.apply(_initialise)
 
 
+def siamese_heads(
+    inputs: int, hidden: int, bottleneck: int, batch_of: Gather | None = None
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """SimSiam's projector and predictor (Chen and He 2021, Sec. 3), with torch's own initial weights: a projector of
+    three layers, a norm after each and ReLU between them; a predictor of two, through a bottleneck, whose last has
+    neither. The norm as in `contrastive_head`."""
+
+    def norm(width: int) -> nn.Module:
+        return BatchNorm(width, True, batch_of) if batch_of else nn.LayerNorm(width)
+
+    projector = nn.Sequential()
+    for before in (inputs, hidden):
+        projector.extend([nn.Linear(before, hidden), norm(hidden), nn.ReLU()])
+    projector.extend([nn.Linear(hidden, hidden), norm(hidden)])
+    predictor = nn.Sequential(nn.Linear(hidden, bottleneck), norm(bottleneck), nn.ReLU(), nn.Linear(bottleneck, hidden))
+    return projector, predictor
+
+
 class BatchNorm(nn.Module):
     """Each channel minus its mean over its deviation, over the rows of all ranks, in training and in evaluation: a head
     is never used on single images, so there is nothing to keep a running mean for.

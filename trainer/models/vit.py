@@ -117,13 +117,14 @@ class ViT(VisionTransformer):
 
 
 class Encoder(nn.Module):
-    """What pretraining is for: normalised images in, class tokens out."""
+    """What pretraining is for: normalised images in, features out."""
 
-    def __init__(self, vit: ViT) -> None:
+    def __init__(self, vit: ViT, average: bool = False) -> None:
+        """`average`: the feature is the mean of the patches and not the class token."""
         super().__init__()
-        self.vit = vit
+        self.vit, self.average = vit, average
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
-        """Features [B, D]: the class token after the final norm."""
+        """Features [B, D], after the final norm."""
         tokens: Tokens = self.vit(image_B3HW)
-        return tokens.cls
+        return tokens.patches.mean(1) if self.average else tokens.cls

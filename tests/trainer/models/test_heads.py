@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainer.distributed import Single
-from trainer.models.heads import BatchNorm, PrototypeHead, contrastive_head
+from trainer.models.heads import BatchNorm, PrototypeHead, contrastive_head, siamese_heads
 
 
 def kinds(head: nn.Sequential) -> list[str]:
@@ -33,6 +33,16 @@ def test_batch_norm_of_two_rows_by_hand():
         torch.testing.assert_close(out, torch.tensor([[-1.0], [1.0]]), atol=1e-5, rtol=0)
 
 
+def test_batch_norm_keeps_nothing_between_calls():
+    """So a second pass over a micro-batch, as accumulation makes, counts nothing twice."""
+    norm = BatchNorm(4, affine=True, gather=Single())
+    assert not list(norm.buffers())
+    row = torch.randn(6, 4)
+    first = norm(row)
+    norm(10 + 3 * torch.randn(6, 4))
+    assert torch.equal(norm(row), first)
+
+
 def test_batch_norm_and_its_gradients_are_torch_s():
     ours, theirs = BatchNorm(4, affine=True, gather=Single()).double(), nn.BatchNorm1d(4).double()
     row, target = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
@@ -45,6 +55,16 @@ def test_batch_norm_and_its_gradients_are_torch_s():
         (out * target).sum().backward()
         outcomes.append((out, given.grad, norm.weight.grad, norm.bias.grad))
     torch.testing.assert_close(*outcomes)
+
+
+def test_siamese_heads_are_simsiam_s():
+    """A norm after every layer of the projector, its last included, and after the predictor's first alone."""
+    for batch_of, norm in ((Single(), "BatchNorm"), (None, "LayerNorm")):
+        projector, predictor = siamese_heads(6, 8, 4, batch_of)
+        assert kinds(projector) == ["Linear", norm, "ReLU", "Linear", norm, "ReLU", "Linear", norm]
+        assert kinds(predictor) == ["Linear", norm, "ReLU", "Linear"]
+        assert predictor(projector(torch.randn(5, 6))).shape == (5, 8)
+        assert predictor[0].out_features == 4
 
 
 def test_the_last_layer_has_neither_bias_nor_gain():
