@@ -6,8 +6,9 @@
 the training process, batched, on its device. What a micro-batch holds depends on the seed, its number and the dataset
 alone, because every random number is a function of the sample's position in the order (`draws.py`).
 
-Shapes: B captions of this rank, V images per caption, G = V * B global crops (for view: for caption), L local crops per
-image (for crop: for view: for caption), N patches of a global crop, S and s sides of the crops.
+Shapes: B captions of this rank, V images per caption, C global crops per image, G = C * V * B global crops (for crop:
+for view: for caption), L local crops per image (likewise), N patches of a global crop, S and s sides of the crops, T
+numbers of a text.
 """
 
 import multiprocessing
@@ -26,19 +27,33 @@ from torch.utils.data import DataLoader, Dataset
 
 from config import ConfigError, ReverieError
 from trainer.augment import augment, draw_looks
-from trainer.config import PretrainConfig
+from trainer.concepts import NO_CLASS, classes_of
+from trainer.config import BatchConfig, PretrainConfig
 from trainer.crops import downsampled, draw_boxes, resized
 from trainer.draws import Draw, Ints, permutation, uniform
 from trainer.masks import token_mask
+from trainer.models.tokenizers import text_of
 from trainer.reading import Caption, Reader
 from trainer.skipping import Tally, usable
+from trainer.text_views import text_views_of
 
 Batch = dict[str, Tensor]
 Images = list[list[Tensor]]
 """[B][V], each uint8 [3, H, W]."""
 
 
-class Raw(TypedDict):
+class Views(TypedDict):
+    """Captions in two views."""
+
+    masked: Tensor
+    """int64 [B, T]: the caption with words to guess (`text_views.py`); T is 0 where the objective wants no views."""
+    guesses: Tensor
+    """int64 [B, T]: the numbers to guess, -1 where there is nothing; likewise."""
+    changed: Tensor
+    """int64 [B, T]: the caption in another view; likewise."""
+
+
+class Raw(Views):
     """What a worker ships for one micro-batch."""
 
     positions: Tensor
@@ -48,9 +63,13 @@ class Raw(TypedDict):
     global_crops: Tensor
     """uint8 [G, 3, S, S]"""
     local_crops: Tensor
-    """uint8 [L * G, 3, s, s]"""
+    """uint8 [L * V * B, 3, s, s]"""
     mask: Tensor
     """bool [G, N]"""
+    tokens: Tensor
+    """int64 [B, T]; T is 0 where the objective reads no text."""
+    concepts: Tensor
+    """int64 [B]: the class of the caption's concept, or -1; -1 too where the objective has no classes."""
     skipped: list[str]
     """One message for each sample that was replaced."""
 
@@ -91,6 +110,8 @@ class Maker(Dataset[Raw | ReverieError]):
     def __init__(self, config: PretrainConfig, reader: Reader, part: Part) -> None:
         self.config, self.model, self.seed = config.batch, config.model, config.seed
         self.reader, self.part = reader, part
+        self.text_views = text_views_of(config.objective, config.seed)
+        self.tokenizer, self.classes = text_of(config.objective), classes_of(config.objective)
 
     def __getitem__(self, micro: int) -> Raw | ReverieError:
         """Errors come back as values: one raised in a worker would arrive as a traceback glued into a message."""
@@ -104,13 +125,17 @@ class Maker(Dataset[Raw | ReverieError]):
         positions = self.part.positions(micro)
         captions, skipped = usable(self.reader, self.seed, positions)
         images = self._images(captions, positions)
-        config, local = self.config, range(1, self.config.local_crops + 1)
+        config = self.config
+        whole, local = crop_numbers(config)
         return {
             "positions": torch.from_numpy(positions),
             "labels": torch.tensor([caption.number for caption in captions]),
-            "global_crops": self._crops(images, positions, [0], self.model.image_size, config.global_scale),
+            "global_crops": self._crops(images, positions, whole, self.model.image_size, config.global_scale),
             "local_crops": self._crops(images, positions, local, config.local_size, config.local_scale),
             "mask": self._mask(micro),
+            "tokens": self._tokens(captions),
+            **self._text_views(captions, positions),
+            "concepts": torch.tensor([self.classes.get(caption.concept, NO_CLASS) for caption in captions]),
             "skipped": skipped,
         }
 
@@ -148,12 +173,39 @@ class Maker(Dataset[Raw | ReverieError]):
             made[index] = resized(image, boxes, index, size)
         return made
 
+    def _tokens(self, captions: Sequence[Caption]) -> Tensor:
+        if self.tokenizer is None:
+            return torch.zeros(len(captions), 0, dtype=torch.int64)
+        return torch.tensor([self.tokenizer(caption.text) for caption in captions])
+
+    def _text_views(self, captions: Sequence[Caption], positions: Ints) -> Views:
+        if self.text_views is None:
+            none = torch.zeros(len(captions), 0, dtype=torch.int64)
+            return {"masked": none, "guesses": none, "changed": none}
+        texts = list(zip((caption.text for caption in captions), positions.tolist(), strict=True))
+        masked, guesses = zip(*(self.text_views.masked(*text) for text in texts), strict=True)
+        changed = [self.text_views.changed(*text) for text in texts]
+        return {"masked": torch.tensor(masked), "guesses": torch.tensor(guesses), "changed": torch.tensor(changed)}
+
     def _mask(self, micro: int) -> Tensor:
-        views, part, config = self.config.images_per_caption, self.part, self.config
+        views, part, config = self.config.global_crops * self.config.images_per_caption, self.part, self.config
         rows = (np.arange(views)[:, None] * part.micro + part.slots).reshape(-1)
         crops = views * part.micro
         mask = token_mask(self.seed, micro, rows, crops, self.model.tokens, config.masked_images, config.masked_tokens)
         return torch.from_numpy(mask)
+
+
+def crop_numbers(config: BatchConfig) -> tuple[range, range]:
+    """What tells the crops of an image apart in `draws.py`: those of the global ones, then those of the local ones."""
+    crops = config.global_crops
+    return range(crops), range(crops, crops + config.local_crops)
+
+
+def image_numbers(label_B: Tensor, config: BatchConfig) -> Tensor:
+    """int64 [G]: one number for each image of the dataset, the same for all its global crops."""
+    views = config.images_per_caption
+    number_VB = label_B * views + torch.arange(views)[:, None]
+    return number_VB.flatten().repeat(config.global_crops)
 
 
 def coordinates(positions: Ints, views: int, crops: Sequence[int]) -> tuple[Ints, Ints, Ints]:
@@ -199,12 +251,15 @@ def augmented(
     raws: Iterator[Raw], config: PretrainConfig, keys: Collection[str], device: torch.device
 ) -> Iterator[Batch]:
     """Micro-batches as the objective takes them: the tensors in `keys`, crops as normalised floats, on the device."""
-    local = range(1, config.batch.local_crops + 1)
+    whole, local = crop_numbers(config.batch)
     for one in raws:
-        batch: Batch = {"labels": one["labels"].to(device, non_blocking=True)}
-        if "mask" in keys:
-            batch["mask"] = one["mask"].to(device, non_blocking=True)
-        batch["global_crops"] = _coloured(one["global_crops"], one["positions"], config, [0], device)
+        made = {"global_crops", "local_crops", "skipped"}
+        plain = {name: value for name, value in one.items() if isinstance(value, Tensor) and name not in made}
+        wanted = {name: value for name, value in plain.items() if name == "labels" or name in keys}
+        if "images" in keys:
+            wanted["images"] = image_numbers(one["labels"], config.batch)
+        batch: Batch = {name: value.to(device, non_blocking=True) for name, value in wanted.items()}
+        batch["global_crops"] = _coloured(one["global_crops"], one["positions"], config, whole, device)
         if "local_crops" in keys and local:
             batch["local_crops"] = _coloured(one["local_crops"], one["positions"], config, local, device)
         yield batch
@@ -215,7 +270,7 @@ def _coloured(
 ) -> Tensor:
     settings = config.batch.augment
     where = coordinates(positions.numpy(), config.batch.images_per_caption, which)
-    looks = draw_looks(settings, config.seed, *where, local=0 not in which)
+    looks = draw_looks(settings, config.seed, *where, local=which[0] >= config.batch.global_crops)
     return augment(crops.to(device, non_blocking=True), looks, settings)
 
 

@@ -130,6 +130,11 @@ class Checkpoints:
             optimizer=load_tensors(self._get(step, OPTIMIZER)),
         )
 
+    def model(self, step: int) -> dict[str, Tensor]:
+        """All parameters and buffers of the objective. Raises DataError, naming the file, if it is not what was
+        written."""
+        return load_tensors(self._get(step, MODEL))
+
     def progress(self, step: int) -> Progress:
         """Only where the run was at that checkpoint."""
         return Progress(**json.loads(self._get(step, STATE))["progress"])
@@ -150,7 +155,7 @@ class Checkpoints:
             raise DataError(f"{self.storage.url(self.folder)}: {wanted}; there are: {known}")
         step = steps[-1] if step is None else step
         config = PretrainConfig.model_validate_json(self._get(step, CONFIG))
-        encoder = Encoder(ViT(config.model, drop_path=0.0))
+        encoder = Encoder(ViT(config.model, drop_path=0.0), average=config.objective.pools_patches)
         encoder.load_state_dict(load_tensors(self._get(step, ENCODER)))
         return encoder.eval().requires_grad_(False)
 

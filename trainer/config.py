@@ -10,6 +10,57 @@ from pydantic import Field, model_validator
 
 from config import Section
 from tracking.config import TrackingConfig
+from trainer.objective_config import (
+    AnyObjective,
+    CLIPConfig,
+    ContrastConfig,
+    DecayRule,
+    DeCLIPConfig,
+    ImageTextConfig,
+    ObjectiveConfig,
+    SigLIPConfig,
+    SimCLRConfig,
+    StableRepConfig,
+    SuperClassConfig,
+    SupervisedConfig,
+    SynCLRConfig,
+    TextConfig,
+    TextViewsConfig,
+    TokenizerConfig,
+)
+
+__all__ = [
+    "AnyObjective",
+    "AugmentConfig",
+    "BatchConfig",
+    "CLIPConfig",
+    "CheckpointConfig",
+    "ContrastConfig",
+    "DeCLIPConfig",
+    "DecayRule",
+    "EngineConfig",
+    "EvaluateConfig",
+    "ImageTextConfig",
+    "KnnConfig",
+    "LinearProbeConfig",
+    "MetricsConfig",
+    "ModelConfig",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "Pair",
+    "PretrainConfig",
+    "ScheduleConfig",
+    "SigLIPConfig",
+    "SimCLRConfig",
+    "StableRepConfig",
+    "SuperClassConfig",
+    "SupervisedConfig",
+    "SynCLRConfig",
+    "TextConfig",
+    "TextViewsConfig",
+    "TokenizerConfig",
+    "ZeroShotConfig",
+]
 
 Pair = tuple[float, float]
 
@@ -41,6 +92,32 @@ class LinearProbeConfig(Section):
     """Seed of the split, the initial weights and the order."""
 
 
+class ZeroShotConfig(Section):
+    """Classes told in words, for encoders that learnt from images and texts."""
+
+    templates: tuple[str, ...] = Field(
+        (
+            "itap of a {}.",
+            "a bad photo of the {}.",
+            "a origami {}.",
+            "a photo of the large {}.",
+            "a {} in a video game.",
+            "art of the {}.",
+            "a photo of the small {}.",
+        ),
+        min_length=1,
+    )
+    """Texts that a class's name is put into, at {}; a class is told by the mean of them all. The seven of OpenAI's
+    eighty for ImageNet that it found to be enough."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for template in self.templates:
+            if template.count("{}") != 1 or set(template.replace("{}", "")) & set("{}"):
+                raise ValueError(f"templates: each must have {{}} once and no other brace, got {template!r}")
+        return self
+
+
 class EvaluateConfig(Section):
     """The whole tree of one evaluation."""
 
@@ -54,6 +131,9 @@ class EvaluateConfig(Section):
     """URI of labelled shards with the stages `train` and `test`. Empty: `<root>/labelled`."""
     tasks: tuple[str, ...] = ()
     """Labels to predict. Empty: all that the shards have."""
+    evaluators: tuple[Literal["knn", "linear_probe", "zero_shot"], ...] = ()
+    """What is measured. Empty: all that suit the run; zero_shot suits objectives of images and texts, on labelled
+    shards whose classes have names."""
     baselines: bool = True
     """Whether an encoder of the same architecture with random weights, and the raw pixels, are evaluated beside."""
     baseline_seed: int = Field(0, ge=0)
@@ -70,6 +150,8 @@ class EvaluateConfig(Section):
     """k-nearest neighbours."""
     linear_probe: LinearProbeConfig = LinearProbeConfig()
     """Linear classifier."""
+    zero_shot: ZeroShotConfig = ZeroShotConfig()
+    """Classes told in words."""
     log_model: bool = True
     """Whether the encoder is stored in MLflow as a model that takes images and gives features."""
     tracking: TrackingConfig = TrackingConfig()
@@ -121,66 +203,6 @@ class ModelConfig(Section):
     def tokens(self) -> int:
         """Patches of a global crop (N)."""
         return (self.image_size // self.patch_size) ** 2
-
-
-class ObjectiveConfig(Section):
-    """Base of the objectives' sections; `kind` is the objective's name in `trainer/objectives`."""
-
-    kind: str
-    """Which objective."""
-
-
-class SynCLRConfig(ObjectiveConfig):
-    """SynCLR: multi-positive contrastive loss on captions, plus iBOT, against an EMA teacher."""
-
-    kind: Literal["synclr"] = "synclr"
-    """Which objective."""
-    temperature: float = Field(0.08, gt=0)
-    """Temperature of the contrastive softmax. 0.08 is the paper's (its code says 0.1)."""
-    contrast_weight: float = Field(1.0, ge=0)
-    """Weight of the contrastive loss (Eq. 4). 0 switches it off."""
-    ibot_weight: float = Field(1.0, ge=0)
-    """Weight of the masked-patch (iBOT) loss (Eq. 4). 0 switches it off."""
-    projector_hidden: int = Field(4096, gt=0)
-    """Hidden width of the contrastive projector and predictor. 4096 as in MoCo v3."""
-    projector_layers: int = Field(3, ge=1)
-    """Linear layers of the projector (student and teacher). 3 in the reference."""
-    predictor_layers: int = Field(2, ge=1)
-    """Linear layers of the predictor (student only). 2 in the reference."""
-    head_norm: Literal["layer", "batch"] = "layer"
-    """Norm of projector and predictor: LayerNorm as in the reference, or BatchNorm over the batch of all ranks as in
-    MoCo v3, which the paper says its heads follow. With the second a small model tells images apart many times sooner;
-    with gradient accumulation the batch is a micro-batch."""
-    embedding: int = Field(256, gt=0)
-    """Width of the space the contrastive loss works in. 256 in the reference."""
-    prototypes: int = Field(65536, gt=1)
-    """Prototypes (outputs) of the iBOT head. 65536 is the paper's."""
-    ibot_hidden: int = Field(2048, gt=0)
-    """Hidden width of the iBOT head. 2048 in the reference."""
-    ibot_layers: int = Field(3, ge=1)
-    """Linear layers of the iBOT head before the prototypes. 3 in the reference."""
-    ibot_bottleneck: int = Field(256, gt=0)
-    """Width that is L2-normalised before the prototypes. 256 in the reference."""
-    student_temperature: float = Field(0.1, gt=0)
-    """Temperature of the student's iBOT softmax. 0.1 in the reference."""
-    teacher_temperature_start: float = Field(0.04, gt=0)
-    """Temperature of the teacher's Sinkhorn targets at step 0. 0.04 is the paper's."""
-    teacher_temperature_end: float = Field(0.07, gt=0)
-    """The same after `teacher_temperature_steps`. 0.07 is the paper's."""
-    teacher_temperature_steps: int = Field(4000, ge=0)
-    """Steps of the linear rise between the two. 0 starts at the end value. 4000 is the paper's."""
-    sinkhorn_iterations: int = Field(3, ge=1)
-    """Sinkhorn-Knopp iterations on the teacher's scores. 3 in the reference."""
-    ema_start: float = Field(0.994, ge=0, le=1)
-    """Momentum of the teacher at step 0; it rises to `ema_end` on a cosine over the whole run. 0.994 is the paper's."""
-    ema_end: float = Field(1.0, ge=0, le=1)
-    """Momentum at the last step. 1 is the paper's. Equal to `ema_start` switches the schedule off."""
-    exclude_same_image: bool = False
-    """Whether a local crop's own image counts as no positive for it. Off in the paper: only global anchors exclude
-    themselves."""
-    encoder: Literal["teacher", "student"] = "teacher"
-    """Whose backbone is evaluated and exported: the moving average, as in iBOT and DINOv2, or the student, which may be
-    ahead of it in a short run. The paper does not say."""
 
 
 class AugmentConfig(Section):
@@ -237,6 +259,8 @@ class BatchConfig(Section):
     """Captions per step, over all ranks; a multiple of the number of ranks. 8192 is the paper's long run."""
     images_per_caption: int = Field(4, gt=0)
     """Images used of each caption, one view each. 4 is the paper's."""
+    global_crops: int = Field(1, gt=0)
+    """Global crops per image. 1 is SynCLR's, whose views are the other images of the caption; SimCLR needs 2."""
     global_scale: Pair = (0.32, 1.0)
     """Range of a global crop's area over the image's. Its side is `model.image_size`."""
     local_crops: int = Field(4, ge=0)
@@ -330,8 +354,9 @@ class EngineConfig(Section):
     threads: int = Field(0, ge=0)
     """Threads of the tensor library per process on a CPU. 0: the cores shared out between the host's processes."""
     accumulate: int = Field(1, gt=0)
-    """Micro-batches per step; `batch.captions` is divided by ranks and by this. The contrastive loss then sees the
-    negatives of one micro-batch (over all ranks) at a time. 1 switches it off."""
+    """Micro-batches per step; `batch.captions` is divided by ranks and by this. 1 switches it off. Objectives
+    that compare samples take the loss of all of them together, exactly, for one more forward pass; SynCLR, whose
+    targets come from the batch itself, sees the negatives of one micro-batch (over all ranks) at a time."""
     not_finite_steps: int = Field(3, gt=0)
     """Losses or gradients in a row that may be infinite or not a number. Each is skipped and counted and never reaches
     the weights; after this many the run goes back to its last checkpoint."""
@@ -348,6 +373,10 @@ class CheckpointConfig(Section):
     """Steps between checkpoints. 0 switches this trigger off; the last step is always saved."""
     every_minutes: float = Field(15.0, ge=0)
     """Minutes between checkpoints: the most that a crash can cost. 0 switches this trigger off."""
+    by_failures: bool = False
+    """Let the controller of a `Reverie` choose `every_minutes` for each attempt after the first, from how long a save
+    takes and how often pretraining fails (docs/controller.md). False leaves it as it is given; so does a run that has
+    no controller. What is trained does not depend on it."""
     keep: int = Field(3, ge=1)
     """Newest checkpoints that are kept."""
 
@@ -374,7 +403,7 @@ class PretrainConfig(Section):
     """From shards to tensors."""
     model: ModelConfig = ModelConfig()
     """The encoder."""
-    objective: SynCLRConfig = SynCLRConfig()
+    objective: AnyObjective = SynCLRConfig()
     """The loss."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """AdamW."""
@@ -395,5 +424,20 @@ class PretrainConfig(Section):
             raise ValueError(
                 f"batch.local_size must be a multiple of model.patch_size ({self.model.patch_size}), "
                 f"got {self.batch.local_size}"
+            )
+        if isinstance(self.objective, SynCLRConfig) and self.batch.global_crops != 1:
+            raise ValueError(
+                "batch.global_crops must be 1 with objective.kind synclr, whose views are the images of a caption; got "
+                f"{self.batch.global_crops}"
+            )
+        if isinstance(self.objective, SimCLRConfig) and self.batch.global_crops < 2:
+            raise ValueError(
+                "batch.global_crops must be at least 2 with objective.kind simclr, which compares the views of one "
+                f"image; got {self.batch.global_crops}"
+            )
+        if isinstance(self.objective, DeCLIPConfig) and self.batch.global_crops != 2:
+            raise ValueError(
+                "batch.global_crops must be 2 with objective.kind declip, which compares two views of an image; got "
+                f"{self.batch.global_crops}"
             )
         return self

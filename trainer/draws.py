@@ -33,6 +33,8 @@ class Draw(IntEnum):
     MASKED_IMAGES = 8
     MASKED_TOKENS = 9
     STEP = 10
+    TEXT_VIEW = 11
+    MASKED_WORDS = 12
 
 
 def bits(seed: int, draw: Draw, *coordinates: ArrayLike) -> Bits:

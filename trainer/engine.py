@@ -13,24 +13,29 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import deepspeed
 import torch
 import torch.distributed as dist
-from deepspeed.utils import logger as deepspeed_logger
-from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimizer_state
-from deepspeed.utils.mixed_precision_linkage import lazy_init_hp_params_optimizer_state
 from torch import Tensor, nn
 from torch._C._distributed_c10d import HashStore
 from torch.nn.utils import get_total_norm
 
-from config import ConfigError, NotFiniteError
+from config import ConfigError, NotFiniteError, RetryableError
 from trainer.batch import Batch
 from trainer.config import EngineConfig, PretrainConfig
 from trainer.distributed import Gather, Process, Single
 from trainer.draws import Draw, bits
 from trainer.objectives import Objective
+from trainer.objectives.protocol import Comparing, Embedded
 from trainer.optimizer import build_optimizer, param_groups
 from trainer.schedules import learning_rate, weight_decay
+from trainer.together import slopes, stand_in
+from trainer.zero import (
+    deepspeed,
+    deepspeed_logger,
+    lazy_init_hp_params_optimizer_state,
+    safe_get_full_optimizer_state,
+    safe_set_full_optimizer_state,
+)
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's state of a parameter, besides the number of updates."""
@@ -65,25 +70,37 @@ def device_of(config: EngineConfig) -> torch.device:
 def ranks(device: torch.device, wait: float = 0.0) -> Iterator[Gather]:
     """The ranks that torchrun started, or this process alone; DeepSpeed needs a process group in both cases.
 
-    `wait` is how long a rank may wait for the first one to find its shards, seconds.
+    `wait` is how long a rank may wait for the first one to find its shards, seconds. Raises RetryableError in place of
+    what gloo, NCCL or the store say when another rank is gone: that one's end is the failure.
     """
     backend = "nccl" if device.type == "cuda" else "gloo"
     timeout = timedelta(seconds=GROUP_SECONDS + wait)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if world > 1:
-        dist.init_process_group(backend, timeout=timeout)
-    else:
-        for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1")):
-            os.environ[name] = value
-        # A store in memory: one process needs no port.
-        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1, timeout=timeout)
+    with _peers():
+        if world > 1:
+            dist.init_process_group(backend, timeout=timeout)
+        else:
+            for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1")):
+                os.environ[name] = value
+            # A store in memory: one process needs no port.
+            dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1, timeout=timeout)
+        try:
+            yield Process() if world > 1 else Single()
+        finally:
+            # DeepSpeed keeps groups of its own that must go first, if it got as far as making them.
+            (deepspeed.comm if deepspeed.comm.is_initialized() else dist).destroy_process_group()
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
     try:
-        yield Process() if world > 1 else Single()
-    finally:
-        # DeepSpeed keeps groups of its own that must go first, if it got as far as making them.
-        (deepspeed.comm if deepspeed.comm.is_initialized() else dist).destroy_process_group()
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo/transport" not in str(error):  # gloo has no type of its own
+            raise
+        raise RetryableError(f"another process of this run is gone; see what it said last. Here: {error}") from error
 
 
 def use_threads(config: EngineConfig) -> None:
@@ -101,8 +118,8 @@ class Engine:
         self.networks = objective.modules().to(device)
         _calm()
         self._engine, *_ = deepspeed.initialize(
-            model=_Loss(objective, self.networks, device, config.engine.precision == "bf16"),
-            optimizer=build_optimizer(param_groups(self.networks), config.optimizer),
+            model=_Networks(self.networks, self._autocast),
+            optimizer=build_optimizer(param_groups(self.networks, config.objective.decay), config.optimizer),
             config=settings(config, gather.world),
             dist_init_required=False,
         )
@@ -166,19 +183,46 @@ class Engine:
         self._engine.destroy()
 
     def _gradients(self, micro_batches: Sequence[Batch], first_micro: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Backward through all micro-batches; the mean of their losses and metrics."""
+        """Backward through all micro-batches; the mean of their losses and metrics, or those of all together where the
+        objective compares samples with one another."""
         count = len(micro_batches)
+        if count > 1 and isinstance(self.objective, Comparing):
+            return self._gradients_together(self.objective, micro_batches, first_micro)
         total = torch.zeros((), device=self.device)
         means: dict[str, Tensor] = {}
         for index, batch in enumerate(micro_batches):
             self._engine.set_gradient_accumulation_boundary(index == count - 1)
             self._seed(first_micro + index)
-            loss, metrics = self._engine(batch)
+            loss, metrics = self._engine(self.objective.loss, batch)
             self._engine.backward(_poisoned(loss))
             total += loss.detach() / count
             for name, value in metrics.items():
                 means[name] = means.get(name, torch.zeros_like(value)) + value / count
         return total, means
+
+    def _gradients_together(
+        self, objective: Comparing, micro_batches: Sequence[Batch], first_micro: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Backward through all micro-batches as if they were one (`together.py`)."""
+        count = len(micro_batches)
+        parts: list[Embedded] = []
+        for index, batch in enumerate(micro_batches):
+            self._seed(first_micro + index)
+            with torch.no_grad():
+                parts.append(self._engine(objective.embed, batch))
+        with self._autocast():
+            found = slopes(objective, parts)
+        for index, batch in enumerate(micro_batches):
+            self._engine.set_gradient_accumulation_boundary(index == count - 1)
+            self._seed(first_micro + index)
+            part = stand_in(self._engine(objective.embed, batch), found, index)
+            # DeepSpeed takes the mean over micro-batches; the loss is of their sum.
+            self._engine.backward(_poisoned(part * count, found.loss))
+        return found.loss, found.metrics
+
+    def _autocast(self) -> torch.autocast:
+        half = self.config.engine.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
     def _update(self) -> tuple[float, bool]:
         """Change the weights if the gradient is finite: its norm before clipping, and whether it was."""
@@ -227,18 +271,17 @@ class Engine:
             safe_set_full_optimizer_state(parameter, value, key)
 
 
-class _Loss(nn.Module):
-    """What DeepSpeed wraps: the objective's networks, with its loss as forward."""
+class _Networks(nn.Module):
+    """What DeepSpeed wraps: the objective's networks, with a function that uses them as forward."""
 
-    def __init__(self, objective: Objective, networks: nn.Module, device: torch.device, half: bool) -> None:
+    def __init__(self, networks: nn.Module, autocast: Callable[[], torch.autocast]) -> None:
         super().__init__()
         self.networks = networks
-        self._loss: Callable[[Mapping[str, Tensor]], tuple[Tensor, dict[str, Tensor]]] = objective.loss
-        self._device, self._half = device.type, half
+        self._autocast = autocast
 
-    def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.autocast(self._device, torch.bfloat16, enabled=self._half):
-            return self._loss(batch)
+    def forward(self, function: Callable[[Batch], Any], batch: Batch) -> Any:
+        with self._autocast():
+            return function(batch)
 
 
 def settings(config: PretrainConfig, world: int) -> dict[str, Any]:
@@ -261,9 +304,11 @@ def settings(config: PretrainConfig, world: int) -> dict[str, Any]:
     }
 
 
-def _poisoned(loss: Tensor) -> Tensor:
-    """The loss; if it is not finite, one whose every gradient is not a number, so that all ranks drop the step."""
-    return loss * torch.where(torch.isfinite(loss.detach()), 1.0, float("nan"))
+def _poisoned(loss: Tensor, judged: Tensor | None = None) -> Tensor:
+    """The loss; if it (or `judged` in its place) is not finite, one whose every gradient is not a number, so that all
+    ranks drop the step."""
+    judged = loss.detach() if judged is None else judged
+    return loss * torch.where(torch.isfinite(judged), 1.0, float("nan"))
 
 
 def _whole(module: nn.Module) -> dict[str, Tensor]:

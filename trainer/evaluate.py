@@ -1,4 +1,5 @@
-"""Evaluate a pretrained encoder on labelled images: k-NN and linear probe on its frozen features.
+"""Evaluate a pretrained encoder on labelled images: k-NN and linear probe on its frozen features, and zero-shot where
+it learnt from texts.
 
     python -m trainer.evaluate --recipe nano --root runs/nano
 
@@ -6,20 +7,24 @@ prints a table beside a random and a pixel baseline, and writes `<root>/evaluati
 again it prints what is there; killed in between it goes on with the evaluators that are missing.
 """
 
+import math
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import torch
 from torch import nn
 
-from config import ConfigError
+from config import ConfigError, report
 from config.cli import run
 from config.progress import Progress
 from shards import Storage
 from tracking import Run, stage_run
 from trainer.config import EvaluateConfig
-from trainer.evaluation import EVALUATORS, checkpoints, labelled, results, table
+from trainer.evaluation import EVALUATORS, checkpoints, labelled, results, table, zero_shot
 from trainer.evaluation.features import Features, FromPixels, RawPixels, extract, random_encoder
 from trainer.evaluation.results import Results, Subject
 from trainer.evaluation.waiting import until
@@ -44,7 +49,20 @@ def main(config: EvaluateConfig) -> None:
         raise ConfigError("root: say where the run lives: --root FOLDER (or s3://..., gs://..., az://...)")
     subject, found = evaluate(config)
     print(table.render(found, list(subject.test.classes), config))
-    print(f"\n{subject.trained.run}, step {subject.trained.step}, on {len(subject.test)} held-out images")
+    print(f"\n{subject.trained.run}, step {subject.trained.step}, on {len(subject.test)} held-out images", flush=True)
+    report.conclude(os.environ, told(found))
+
+
+def told(found: Mapping[str, Results]) -> list[report.Value]:
+    """What a status shows: top-1 of each evaluator, encoder and task; the trained encoder's first."""
+    tops: list[report.Value] = [
+        {"name": f"{evaluator}/{one}", "metric": key, "value": round(value, 3)}
+        for evaluator, values in found.items()
+        for one, named in values.items()
+        for key, value in named.items()
+        if key.endswith("_top1") and math.isfinite(value)
+    ]
+    return sorted(tops, key=lambda top: str(top["name"]).endswith((RANDOM, RAW)))
 
 
 def evaluate(config: EvaluateConfig) -> tuple[Subject, dict[str, Results]]:
@@ -61,9 +79,11 @@ def evaluate(config: EvaluateConfig) -> tuple[Subject, dict[str, Results]]:
             name = f"labelled {split.split}"
             root = split.storage.root
             tracked.log_dataset(name, split.digest, root, split.summary(), context=CONTEXTS[split.split])
-        found = {name: results.load(storage, subject, name) for name in EVALUATORS}
+        found = {name: results.load(storage, subject, name) for name in evaluators(subject)}
         if None in found.values():
             train, test = features(subject, stop.check)
+            if "zero_shot" in found:
+                test = in_words(test, subject, stop.check)
         values: dict[str, Results] = {}
         for name, known in found.items():
             if known is None:
@@ -96,6 +116,26 @@ def find(storage: Storage, config: EvaluateConfig, check: Callable[[], None]) ->
     return Subject(trained, train, test, encoders, config)
 
 
+def evaluators(subject: Subject) -> tuple[str, ...]:
+    """What is measured.
+
+    Raises:
+        ConfigError: zero-shot is asked for, and the objective has no texts or the classes no names.
+    """
+    asked, objective, names = subject.config.evaluators, subject.trained.config.objective, subject.test.names
+    if "zero_shot" in asked:
+        zero_shot.require_text(subject.trained.run, objective)
+    told = bool(names) or "zero_shot" not in (asked or EVALUATORS) or not zero_shot.reads_text(objective)
+    if not told:
+        where = subject.test.storage.url(subject.test.split)
+        problem = f"zero_shot: the classes of {where} have no names (docs/objectives.md, Zero-shot)"
+        if asked:
+            raise ConfigError(f"{problem}. Add them, or leave zero_shot out of evaluators")
+        print(f"evaluation  without {problem}", file=sys.stderr, flush=True)
+    suits = zero_shot.reads_text(objective) and bool(names)
+    return asked or tuple(name for name in EVALUATORS if name != "zero_shot" or suits)
+
+
 def features(subject: Subject, check: Callable[[], None]) -> tuple[Mapping[str, Features], Mapping[str, Features]]:
     """Frozen features of both splits, by encoder."""
     config = subject.config
@@ -115,6 +155,15 @@ def features(subject: Subject, check: Callable[[], None]) -> tuple[Mapping[str, 
             for split in (subject.train, subject.test)
         )
     return train, test
+
+
+def in_words(test: Mapping[str, Features], subject: Subject, check: Callable[[], None]) -> Mapping[str, Features]:
+    """The test images' features, those of the trained encoder with their classes told in words."""
+    trained = subject.trained
+    name = trained.config.objective.kind
+    read = zero_shot.read(trained.storage, trained.run, trained.step, trained.config.objective, check)
+    words = read.words(test[name].vectors, subject.test.names, subject.config.zero_shot.templates)
+    return {**test, name: replace(test[name], words=words)}
 
 
 def encoder(name: str, subject: Subject) -> nn.Module:
@@ -137,7 +186,7 @@ def measure(
     """One evaluator on every encoder."""
     values: Results = {}
     with Progress(f"evaluation {name}", unit="values") as counter:
-        for one in subject.encoders:
+        for one in subject.compared(name):
             values[one] = {}
             for key, value in EVALUATORS[name](train[one], test[one], subject.test.classes, subject.config):
                 check()
@@ -147,9 +196,11 @@ def measure(
 
 
 def log(tracked: Run, evaluator: str, values: Results, step: int) -> None:
-    """As metrics `evaluation/<encoder>_<evaluator>_<task>_top1`, percent."""
+    """As metrics `evaluation/<evaluator>_<task>_top1`, percent, so that MLflow compares runs of all objectives; those
+    of a baseline with its name in front."""
     for one, named in values.items():
-        tracked.log_metrics({f"{one}_{evaluator}_{key}": value for key, value in named.items()}, step)
+        whose = f"{one}_" if one in (RANDOM, RAW) else ""
+        tracked.log_metrics({f"{whose}{evaluator}_{key}": value for key, value in named.items()}, step)
 
 
 def log_model(tracked: Run, subject: Subject) -> None:

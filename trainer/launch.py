@@ -17,10 +17,11 @@ On a cluster, where each node's torchrun is a pod, two things are added.
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from config.errors import ReverieError, Stopped
+from config.errors import RetryableError, ReverieError, Stopped
 from config.lifeline import lifeline, watch
 
 _REJOIN: Final = "REVERIE_REJOIN"  # set by the scheduler for the pods of a gang
@@ -29,7 +30,7 @@ _GRACE: Final = "300"  # seconds that workers get to save after SIGTERM; the pod
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the workers and waits. Raises SystemExit unless all of them succeeded."""
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(Stopped.exit_code))  # until torchrun has its own; pid 1 has none
+    _stop_at_once_before_there_are_workers()
     watch(os.environ)
     os.environ.update(lifeline(os.getpid()))  # workers end with their torchrun
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE)
@@ -54,6 +55,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(128 + stopped.sigval)
 
 
+def _stop_at_once_before_there_are_workers() -> None:
+    """Makes SIGTERM end this process until torchrun has a handler of its own; without one, pid 1 would ignore it.
+
+    A handler alone would not do: it runs when the main thread is back in Python, and that thread waits in C++ for its
+    peers, half an hour if need be, with the node's GPUs held.
+    """
+    asked, signalled = os.pipe()
+    os.set_blocking(signalled, False)
+
+    def stop(*_: object) -> None:
+        os._exit(Stopped.exit_code)
+
+    def listen() -> None:
+        while number := os.read(asked, 1):
+            if number[0] == signal.SIGTERM and signal.getsignal(signal.SIGTERM) is stop:
+                os._exit(Stopped.exit_code)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.set_wakeup_fd(signalled)
+    threading.Thread(target=listen, name="sigterm", daemon=True).start()
+
+
 def meeting(env: Mapping[str, str]) -> str:
     """torchrun's settings of a rendezvous: how long to wait, in seconds, and on a cluster who holds it.
 
@@ -64,15 +87,22 @@ def meeting(env: Mapping[str, str]) -> str:
 
 
 def exit_code(codes: Iterable[int]) -> int:
-    """The code that says why: one of ours, if a worker ended with it, because the others then fail for want of a peer.
+    """The code that says why: one of ours, if a worker ended with it; 75 only if there is no other, for a worker ends
+    with it too when it has lost its peers.
 
     Args:
         codes: of the failed workers, the first one first; a negative one is the signal that ended it.
     """
-    codes = list(codes)
     ours = {error.exit_code for error in ReverieError.__subclasses__()}
-    known = [code for code in codes if code in ours]
-    first = (known or codes)[0]
+
+    def rank(code: int) -> int:
+        if code == RetryableError.exit_code:
+            return 2
+        if code == -signal.SIGTERM:  # torchrun's own, to those that are left
+            return 3
+        return 0 if code in ours else 1
+
+    first = min(codes, key=rank)
     return 128 - first if first < 0 else first
 
 

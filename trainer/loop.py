@@ -60,6 +60,7 @@ def train(config: PretrainConfig, build: Build = objectives.build) -> None:
                         with meter.saving():
                             save(place, session)
                         saves.done()
+                        bar.tell(save_seconds=meter.saved)
                     if stopping and step < steps:
                         raise Stopped(f"stopped on request at step {step}; everything is saved")
             place.say(f"done: {place.where(steps)}")

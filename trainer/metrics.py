@@ -49,6 +49,11 @@ class Meter:
         self._saved = self._clock() - begin
         self._begin += self._saved
 
+    @property
+    def saved(self) -> float:
+        """Seconds that the last save took; 0 before the first."""
+        return self._saved
+
     def add(self, done: Stepped) -> None:
         """One more step."""
         self._steps += 1

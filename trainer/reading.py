@@ -1,5 +1,6 @@
 """From the number of a caption to its decoded images: ranged reads of shards, verified, decoded, perhaps remembered."""
 
+import json
 import re
 import tempfile
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ class Caption:
     """Its place in the dataset, counted through all shards."""
     key: str
     text: str
+    concept: str
+    """What the caption was made from; empty if its sample does not say."""
     images: tuple[Tensor, ...]
     """uint8 [3, H, W], channels innermost in memory (what resizing wants)."""
 
@@ -115,7 +118,15 @@ def decode(number: int, sample: Sample, where: str) -> Caption:
         raise DataError(f"{where}: sample {sample.key!r}: its caption, the field 'txt', {problem}")
     fields = sorted((int(match[1]), field) for field in sample.fields if (match := _IMAGE.fullmatch(field)))
     images = tuple(_image(sample.fields[field], f"{where}: sample {sample.key!r}: {field!r}") for _, field in fields)
-    return Caption(number, sample.key, text, images)
+    return Caption(number, sample.key, text, _concept(sample), images)
+
+
+def _concept(sample: Sample) -> str:
+    try:
+        lineage = json.loads(sample.fields.get("json", b"{}"))
+    except ValueError:
+        return ""
+    return str(lineage.get("concept", "")) if isinstance(lineage, dict) else ""
 
 
 def _image(data: bytes, where: str) -> Tensor:

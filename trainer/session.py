@@ -9,6 +9,7 @@ import torch
 
 from config import NotFiniteError
 from shards import Storage
+from trainer import vocabulary
 from trainer.agreeing import agreed
 from trainer.batch import Batch, Maker, augmented, counted, part_of, raised, raw
 from trainer.checkpoint import ENCODER, MODEL, OPTIMIZER, Checkpoint, Checkpoints, Progress, check_config
@@ -57,10 +58,21 @@ class Place:
         if self.first:
             print(f"pretrain  {text}", file=sys.stderr, flush=True)
 
+    @property
+    def reading(self) -> PretrainConfig:
+        """The config, with the file of a vocabulary that the run learnt."""
+        objective = vocabulary.located(self.storage, self.config.run, self.config.objective)
+        return self.config.model_copy(update={"objective": objective})
+
+    def prepare(self, dataset: Dataset, *, anew: bool) -> None:
+        """What the objective needs of the captions, before it is made."""
+        run, objective = self.config.run, self.config.objective
+        agreed(self.gather, lambda: vocabulary.prepare(self.storage, run, objective, dataset, anew=anew))
+
     def objective(self) -> Objective:
         """With the weights that the seed gives, on every rank the same."""
         torch.manual_seed(self.config.seed)
-        return self.build(self.config.objective, self.config.model, self.gather, self.config.schedule.steps)
+        return self.build(self.reading.objective, self.config.model, self.gather, self.config.schedule.steps)
 
 
 class Feed:
@@ -114,6 +126,7 @@ class Session:
 def begin(place: Place, check: Callable[[], None]) -> Session:
     """A new run: its list of shards is fixed here. `check` may raise to end the wait for them."""
     dataset = agreed(place.gather, lambda: find_dataset(place.storage, place.config.batch, check))
+    place.prepare(dataset, anew=True)
     return _session(place, dataset, place.objective(), Progress(step=0, batches=0, updates=0))
 
 
@@ -125,6 +138,7 @@ def resume(place: Place, newest: int) -> Session:
     checkpoint = place.checkpoints.load(newest)
     check_config(checkpoint.config, place.config)
     agreed(place.gather, lambda: verify_dataset(place.storage, checkpoint.dataset))
+    place.prepare(checkpoint.dataset, anew=False)
     session = _session(place, checkpoint.dataset, _with_weights(place, checkpoint), checkpoint.progress)
     _restore(session, checkpoint)
     return session
@@ -170,7 +184,7 @@ def _session(place: Place, dataset: Dataset, objective: Objective, progress: Pro
     engine = Engine(objective, config, gather, device)
     tally = Tally(config.batch.bad_ceiling, dataset.captions)
     order = Order([shard.samples for shard in dataset.shards], config.seed, config.batch.window)
-    maker = Maker(config, Reader(place.storage, dataset, order, config.batch), part)
+    maker = Maker(place.reading, Reader(place.storage, dataset, order, config.batch), part)
     raws = raw(maker, progress.batches * config.engine.accumulate, pin=device.type == "cuda")
     micro_batches = augmented(counted(raised(raws), tally), config, objective.batch_keys, device)
     return Session(config, engine, dataset, Feed(micro_batches, config.engine.accumulate), tally, progress)

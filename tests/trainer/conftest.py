@@ -33,7 +33,8 @@ def on_ranks(tmp_path: Path) -> OnRanks:
 
     def run(share: Share, world: int) -> list[dict[str, Tensor]]:
         command = [sys.executable, str(Path(__file__).with_name("rank.py")), inspect.getfile(share), share.__name__]
-        environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+        root = str(Path(__file__).parents[2])
+        environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
         ranks = [
             subprocess.Popen(
                 [*command, str(rank), str(world), str(tmp_path)], env=environment, stderr=subprocess.PIPE, text=True

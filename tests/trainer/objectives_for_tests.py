@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from trainer import objectives
 from trainer.config import ModelConfig, ObjectiveConfig
 from trainer.distributed import Gather
+from trainer.losses.contrastive import symmetric
+from trainer.models.text import Temperature
 from trainer.objectives import Objective
+from trainer.objectives.protocol import Comparing, Embedded
 from trainer.session import Build
 
 
@@ -91,4 +94,34 @@ class Line:
         return self.networks["line"]
 
 
+class Pairs(Line):
+    """Means of pictures and numbers of captions as pairs: a loss that compares all of a batch, with a temperature."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+        towers = {"picture": nn.Linear(3, 4), "number": nn.Linear(1, 4), "temperature": Temperature(2.0, 100.0)}
+        self.networks = nn.ModuleDict(towers)
+        self.networks.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.compare(self.embed(batch))
+
+    def embed(self, batch: Mapping[str, Tensor]) -> Embedded:
+        label = batch["labels"]
+        picture = self.networks["picture"](batch["global_crops"].mean((2, 3)))
+        return {"picture": picture, "number": self.networks["number"](label[:, None].float()), "label": label}
+
+    def compare(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
+        label = embedded["label"]
+        loss = symmetric(embedded["picture"], embedded["number"], label, label, self.networks["temperature"]())
+        return loss, {"loss/pairs": loss.detach()}
+
+    def shared(self) -> list[nn.Parameter]:
+        return list(self.networks["temperature"].parameters())
+
+    def encoder(self) -> nn.Module:
+        return self.networks["picture"]
+
+
 _BUILD: Build = Line
+_COMPARING: type[Comparing] = Pairs

@@ -1,5 +1,6 @@
 """What a step gets depends on the seed, its number and the dataset, and on nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,9 @@ from torch import Tensor
 
 from config import ConfigError, DataError
 from shards import Storage, markers
-from tests.trainer.scenes import VIEWS, images, pretrain_config
+from tests.trainer.scenes import VIEWS, images, pretrain_config, sample, shard
 from trainer.batch import Batch, Maker, Raw, augmented, counted, part_of, raised, raw
-from trainer.config import PretrainConfig
+from trainer.config import CLIPConfig, DeCLIPConfig, PretrainConfig, SimCLRConfig, SupervisedConfig, TokenizerConfig
 from trainer.dataset import dataset_of
 from trainer.order import Order
 from trainer.reading import Caption, Reader
@@ -155,6 +156,43 @@ def test_no_local_crops(config: PretrainConfig):
     assert "local_crops" not in batches(config.model_copy(update={"batch": section}), 1)[0]
 
 
+def test_two_global_crops_are_two_views_of_the_same_images(config: PretrainConfig):
+    """Crop by crop: the second half of the rows are the same images, cropped anew; the first is what it was alone."""
+    section = config.batch.model_copy(update={"global_crops": 2, "local_crops": 0})
+    twice = config.model_copy(update={"batch": section, "objective": SimCLRConfig()})
+    made = augmented(raised(raw(maker(twice), 0, pin=False)), twice, ("global_crops", "images", "mask"), CPU)
+    batch, once = next(made), batches(config, 1)[0]
+    half = VIEWS * 4
+    assert batch["global_crops"].shape == (2 * half, 3, 16, 16)
+    assert torch.equal(batch["global_crops"][:half], once["global_crops"])
+    assert not torch.equal(batch["global_crops"][half:], once["global_crops"])
+    numbers = [VIEWS * label + view for view in range(VIEWS) for label in once["labels"].tolist()]
+    assert batch["images"].tolist() == numbers * 2
+    assert batch["mask"].shape == (2 * half, 16)
+
+
+def test_text_comes_as_numbers(config: PretrainConfig):
+    """Of "caption 7" the small world knows no word: begin, twice unknown, end, filling."""
+    words = TokenizerConfig(kind="words", context=6)
+    text = config.model_copy(update={"objective": CLIPConfig(tokenizer=words)})
+    made = augmented(raised(raw(maker(text), 0, pin=False)), text, ("global_crops", "tokens"), CPU)
+    assert next(made)["tokens"].tolist() == [[97, 1, 1, 98, 0, 0]] * 4
+
+
+def test_concepts_come_as_classes(tmp_path: Path):
+    """Of three captions one was made from a square, the second shape of the small world; one does not say, and one from
+    something else."""
+    storage = Storage(str(tmp_path))
+    said = [b'{"concept": "square"}', b"{}", b'{"concept": "dragon"}']
+    samples = [replace(sample(n), fields=sample(n).fields | {"json": text}) for n, text in enumerate(said)]
+    shard(storage, 0, samples, units=1)
+    config = pretrain_config(str(tmp_path), objective=SupervisedConfig())
+    config = config.model_copy(update={"batch": config.batch.model_copy(update={"captions": 3})})
+    made = augmented(raised(raw(maker(config), 0, pin=False)), config, ("global_crops", "concepts"), CPU)
+    batch = next(made)
+    assert dict(zip(batch["labels"].tolist(), batch["concepts"].tolist(), strict=True)) == {0: 1, 1: -1, 2: -1}
+
+
 def test_captions_must_divide(config: PretrainConfig):
     with pytest.raises(
         ConfigError, match=r"batch\.captions must be divisible by ranks x engine\.accumulate \(3 x 1\), got 4"
@@ -173,3 +211,19 @@ def test_skipped_samples_are_counted(config: PretrainConfig):
     tally = Tally(ceiling=1.0, captions=20)
     list(counted(iter([{**one, "skipped": ["a", "b"]}, one]), tally))
     assert (tally.read, tally.bad) == (8, 2)
+
+
+def test_two_views_of_each_text_are_there_if_asked_for(config: PretrainConfig):
+    """The words of "caption 3" are on no list: number 1. The end has moved up for the mask, on any number of ranks."""
+    objective = DeCLIPConfig(tokenizer=TokenizerConfig(kind="words", context=6))
+    pairs = config.batch.model_copy(update={"global_crops": 2})
+    both = config.model_copy(update={"objective": objective, "batch": pairs})
+    keys = ("global_crops", "positions", "masked", "guesses", "changed")
+    one = next(augmented(raised(raw(maker(both), 3, pin=False)), both, keys, CPU))
+    halves = [next(augmented(raised(raw(maker(both, 2, rank), 3, pin=False)), both, keys, CPU)) for rank in range(2)]
+    assert one["positions"].tolist() == [12, 13, 14, 15]
+    assert set(one) == {*keys, "labels"}
+    assert (one["changed"].max(1).values == 99).all()
+    for key in keys[1:]:
+        assert torch.equal(torch.cat([half[key] for half in halves]), one[key])
+    assert next(augmented(raised(raw(maker(config), 0, pin=False)), config, ("masked",), CPU))["masked"].shape == (4, 0)

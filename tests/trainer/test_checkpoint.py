@@ -139,7 +139,7 @@ def test_settings_that_change_no_number_may_change():
             "root": "elsewhere",
             "batch": before.batch.model_copy(update={"workers": 4, "cache_bytes": 1, "wait": 5.0, "prefetch": 9}),
             "engine": before.engine.model_copy(update={"zero_stage": 3, "threads": 8}),
-            "checkpoint": before.checkpoint.model_copy(update={"keep": 9}),
+            "checkpoint": before.checkpoint.model_copy(update={"keep": 9, "every_minutes": 3.5, "by_failures": True}),
             "metrics": before.metrics.model_copy(update={"every_steps": 100}),
             "tracking": before.tracking.model_copy(update={"experiment": "other"}),
         }

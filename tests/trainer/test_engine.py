@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from config import ConfigError
-from tests.trainer.objectives_for_tests import Line
+from tests.trainer.objectives.small import CONFIGS, parts, small
+from tests.trainer.objectives_for_tests import Line, Pairs
 from tests.trainer.scenes import pretrain_config
 from trainer.batch import Batch
 from trainer.config import EngineConfig, OptimizerConfig, PretrainConfig, ScheduleConfig
@@ -39,8 +40,8 @@ class Steep(Line):
         return loss, metrics
 
 
-def line_config(stage: Any = 0, accumulate: int = 1, clip: float = 0.0) -> PretrainConfig:
-    engine = EngineConfig(zero_stage=stage, precision="fp32", device="cpu", accumulate=accumulate, hang_seconds=0)
+def line_config(stage: Any = 0, accumulate: int = 1, clip: float = 0.0, precision: Any = "fp32") -> PretrainConfig:
+    engine = EngineConfig(zero_stage=stage, precision=precision, device="cpu", accumulate=accumulate, hang_seconds=0)
     schedule = ScheduleConfig(steps=100, warmup_steps=0, lr=0.1, weight_decay_start=0.5, weight_decay_end=0.5)
     return pretrain_config("unused", engine=engine, schedule=schedule, optimizer=OptimizerConfig(clip=clip))
 
@@ -119,6 +120,43 @@ def test_accumulating_micro_batches_is_one_large_batch(gather: Gather, stage: in
 
 
 @STAGES
+def test_what_compares_samples_compares_those_of_all_micro_batches(gather: Gather, stage: int):
+    """Its loss of two halves is not the mean of theirs. Weights, the temperature among them, are those of one large
+    batch after two steps."""
+    torch.manual_seed(0)
+    large = Engine(Pairs(), line_config(stage), gather, CPU)
+    torch.manual_seed(0)
+    small = Engine(Pairs(), line_config(stage, accumulate=2), gather, CPU)
+    for step in range(2):
+        halves = [batch(2 * step), batch(2 * step + 1)]
+        whole = {key: torch.cat([half[key] for half in halves]) for key in halves[0]}
+        one, two = large.step(step, [whole], step), small.step(step, halves, 2 * step)
+        torch.testing.assert_close(one.loss, two.loss, atol=1e-6, rtol=1e-6)
+        assert one.gradient_norm == pytest.approx(two.gradient_norm, rel=1e-4)
+    for name, value in large.weights().items():
+        torch.testing.assert_close(small.weights()[name], value, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_objective_takes_a_step(gather: Gather, name: str, stage: int):
+    """In two micro-batches, in half precision as recipes have it: every parameter that a loss reaches moves."""
+    config = line_config(stage, accumulate=2, precision="bf16")
+    engine = Engine(small(name), config, gather, CPU)
+    before = engine.weights()
+    halves = [{key: single(value) for key, value in half.items()} for half in parts(2)]
+    stepped = engine.step(0, halves, 0)
+    assert stepped.applied
+    after = engine.weights()
+    still = [key for key, value in before.items() if torch.equal(value, after[key]) and "mask_token" not in key]
+    assert not still
+
+
+def single(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
+
+
+@STAGES
 @pytest.mark.parametrize("spoiled", ["loss", "gradient"])
 def test_what_is_not_finite_changes_nothing(gather: Gather, stage: int, spoiled: str):
     """An infinite loss; and a finite one whose gradient is not a number (`Steep`)."""
@@ -188,3 +226,12 @@ def test_nothing_is_compiled(gather: Gather, capfd: pytest.CaptureFixture[str], 
     """DeepSpeed announces what it builds."""
     line_engine(line_config(1), gather)
     assert "built" not in capfd.readouterr().out
+
+
+def test_the_objectives_rule_says_what_decays(gather: Gather):
+    config = line_config().model_copy(update={"objective": CONFIGS["clip"]})
+    engine = Engine(small("clip"), config, gather, CPU)
+    decays = {id(value): group["decay"] for group in engine._adamw.param_groups for value in group["params"]}
+    named = dict(engine.networks.named_parameters())
+    assert decays[id(named["text.text_projection"])]
+    assert not decays[id(named["text.positional_embedding"])]

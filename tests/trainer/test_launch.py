@@ -17,7 +17,10 @@ from trainer.launch import exit_code, meeting
     [
         ([64], 64),
         ([1], 1),
-        ([1, 65], 65),  # the first one only lost its peer
+        ([1, 65], 65),
+        ([75, 1], 1),  # the first one only lost its peer
+        ([75, -signal.SIGKILL], 137),
+        ([75, 75], 75),
         ([77, 65], 77),
         ([-signal.SIGKILL], 137),  # as a shell says it
         ([-signal.SIGTERM, 75], 75),
@@ -59,6 +62,24 @@ def test_sigterm_reaches_the_workers_and_ends_as_stopped(tmp_path: Path) -> None
         torchrun.send_signal(signal.SIGTERM)
         assert torchrun.wait(timeout=60) == 143
     assert (tmp_path / "saved").exists()
+
+
+def test_sigterm_ends_a_launcher_that_waits_for_its_peers(tmp_path: Path) -> None:
+    """The pod that holds the rendezvous has no name yet."""
+    flags = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "nobody.invalid:29500", "worker.py"]
+    said = tmp_path / "said"
+    with said.open("wb") as out:
+        command = [sys.executable, "-m", "trainer.launch", *flags]
+        torchrun = subprocess.Popen(command, stderr=out, env=os.environ | {"VC_TASK_INDEX": "1"})
+    try:
+        while b"nobody.invalid" not in said.read_bytes():  # torch's own words, from inside its wait
+            assert torchrun.poll() is None
+            time.sleep(0.1)
+        torchrun.send_signal(signal.SIGTERM)
+        assert torchrun.wait(timeout=20) == 143
+    finally:
+        torchrun.kill()
+        torchrun.wait()
 
 
 def test_the_first_pod_of_a_gang_holds_the_rendezvous() -> None:

@@ -1,5 +1,6 @@
 """Training runs: exact resume, guards, and what ends them."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -8,11 +9,12 @@ import pytest
 import torch
 
 from config import ConfigError, DataError, NotFiniteError, Stopped
+from config.report import LATEST
 from shards import Storage
 from tests.trainer.objectives_for_tests import Killed, Log, dies_at
 from tests.trainer.scenes import images, pretrain_config, sample, shard
 from trainer.checkpoint import Checkpoints, load_encoder
-from trainer.config import PretrainConfig
+from trainer.config import CheckpointConfig, PretrainConfig
 from trainer.loop import train
 
 
@@ -68,6 +70,25 @@ def test_a_run_that_died_goes_on_to_the_last_digit(config: PretrainConfig, stage
     assert second.losses[1 if again else 0 :] == straight.losses[again:]
     assert second.labels[1 if again else 0 :] == straight.labels[again:]
     assert same(final(config), final(config.model_copy(update={"run": "straight"})))
+
+
+@pytest.mark.parametrize(("steps", "minutes"), [(1, 0), (0, 1e-9), (5, 0)])
+def test_a_run_may_go_on_with_another_interval_between_checkpoints_and_trains_the_same(
+    config: PretrainConfig, steps: int, minutes: float
+):
+    straight, first, second = Log(), Log(dies_at(3)), Log()
+    train(config.model_copy(update={"run": "straight"}), straight.build)
+    with pytest.raises(Killed):
+        train(config, first.build)
+    other = CheckpointConfig(every_steps=steps, every_minutes=minutes)
+    train(config.model_copy(update={"checkpoint": other}), second.build)
+    assert second.losses[1:] == straight.losses[2:]
+    assert same(final(config), final(config.model_copy(update={"run": "straight"})))
+
+
+def test_how_long_a_save_takes_is_told_to_whoever_asks(config: PretrainConfig):
+    train(config)
+    assert json.loads(LATEST.text())["save"] > 0
 
 
 def test_two_runs_of_one_config_are_the_same(config: PretrainConfig):

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from shards import Storage
+from tests.servers.running import free_port
 from tests.trainer.objectives_for_tests import Log
 from tests.trainer.scenes import images, pretrain_config
 from trainer.checkpoint import MODEL, OPTIMIZER, Checkpoints
@@ -113,6 +114,27 @@ def test_sigterm_saves_and_ends_with_143(config: PretrainConfig):
     assert process.returncode == 143, said
     step = steps(config)[-1]
     assert f"error: stopped on request at step {step}; everything is saved" in said
+
+
+@slow
+@minutes
+def test_a_rank_whose_peer_is_gone_ends_with_75(config: PretrainConfig):
+    """It is not what failed: neither it nor its node is to blame."""
+    config = longer(config, "left", 100_000)
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    first, second = (
+        subprocess.Popen(
+            command(config), cwd=ROOT, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **meeting, "RANK": str(rank), "LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"},
+        )
+        for rank in range(2)
+    )  # fmt: skip
+    when(first, lambda: bool(steps(config)))
+    second.kill()
+    second.communicate()
+    _, said = first.communicate(timeout=300)
+    assert first.returncode == 75, said
+    assert "error: another process of this run is gone; see what it said last" in said
 
 
 def is_past(config: PretrainConfig, goal: int) -> bool:

@@ -5,8 +5,9 @@ from pydantic import ValidationError
 
 from config import ConfigError
 from config.cli import resolve
-from trainer.config import BatchConfig, ModelConfig, PretrainConfig, ScheduleConfig
-from trainer.recipes import RECIPES
+from trainer.config import BatchConfig, CLIPConfig, ModelConfig, PretrainConfig, ScheduleConfig, TokenizerConfig
+from trainer.objectives import OBJECTIVES
+from trainer.recipes import EVALUATIONS, RECIPES
 from trainer.recipes.synclr import vit_b16, vit_l14
 
 
@@ -27,6 +28,69 @@ def test_vit_b16_is_the_papers_table_12():
     assert config.model.drop_path == 0.1
 
 
+def test_the_others_carry_their_papers_numbers():
+    clip, siglip, superclass = (RECIPES[f"{name}_vit_b16"]() for name in ("clip", "siglip", "superclass"))
+    assert (clip.batch.captions, clip.schedule.lr, clip.schedule.warmup_steps) == (32768, 5e-4, 2000)
+    assert (clip.optimizer.betas, clip.optimizer.epsilon, clip.schedule.weight_decay_end) == ((0.9, 0.98), 1e-6, 0.2)
+    assert clip.schedule.steps * clip.batch.captions == 32 * 400_000_000
+    assert clip.objective.scale_start == pytest.approx(1 / 0.07)
+    assert (siglip.objective.scale_start, siglip.objective.bias_start) == (10.0, -10.0)
+    assert superclass.schedule.steps * superclass.batch.captions == 512_000_000
+    declip = RECIPES["declip_vit_b32"]()
+    assert (declip.batch.captions, declip.schedule.lr, declip.schedule.warmup_steps) == (4096, 1e-3, 2500)
+    assert (declip.objective.queue, declip.objective.siamese_hidden, declip.model.patch_size) == (65536, 1024, 32)
+    stablerep = RECIPES["stablerep_vit_b16"]()
+    images = stablerep.batch.captions * stablerep.batch.images_per_caption
+    assert (images, stablerep.objective.temperature) == (8256, 0.1)
+    assert stablerep.schedule.lr == pytest.approx(2e-4 * images / 256 / 2)
+
+
+def test_other_sizes_differ_as_their_papers_say():
+    sizes = {"s": (384, 12, 6), "b": (768, 12, 12), "l": (1024, 24, 16)}
+    for name, make in RECIPES.items():
+        if "vit_" in name:
+            size, model = name.rpartition("vit_")[2], make().model
+            assert (model.width, model.depth, model.heads) == sizes[size[0]], name
+            assert model.patch_size == int(size[1:]), name
+    large, compared = RECIPES["clip_vit_l14"](), RECIPES["clip_vit_l16"]()
+    assert (large.batch.captions, large.schedule.lr, large.objective.embedding) == (32768, 4e-4, 768)
+    assert compared.schedule.steps * compared.batch.captions == 512_000_000
+    longest = RECIPES["superclass_vit_l14"]()
+    assert longest.schedule.steps * longest.batch.captions == pytest.approx(12.8e9, rel=1e-5)
+    assert (longest.optimizer.betas, longest.schedule.lr, longest.schedule.warmup_steps) == ((0.9, 0.95), 1e-3, 10_000)
+    assert (longest.batch.augment.hue, longest.batch.augment.gray, longest.batch.augment.blur) == (0.08, 0.2, 0.0)
+
+
+def test_every_pretraining_recipe_has_an_evaluation_of_its_run():
+    assert {name: make().run for name, make in EVALUATIONS.items()} == {
+        name: make().run for name, make in RECIPES.items()
+    }
+
+
+def test_small_recipes_see_as_many_views_in_a_step():
+    """128, so that what they learn in a step can be compared."""
+    for name, make in RECIPES.items():
+        if name.endswith("nano"):
+            batch = make().batch
+            assert batch.captions * batch.images_per_caption * batch.global_crops == 128, name
+
+
+def test_small_recipes_differ_in_objective_and_batch_alone():
+    """What they learn is compared: encoder, optimiser, schedule, colours and crops are the same."""
+    compared = [make() for name, make in RECIPES.items() if name.endswith(("_nano", "nano_compared"))]
+    assert len({type(config.objective) for config in compared}) == len(OBJECTIVES)
+    own = {"run", "objective", "batch"}
+    assert len({config.model_dump_json(exclude=own) for config in compared}) == 1
+    assert len({(config.batch.augment, config.batch.global_scale) for config in compared}) == 1
+    assert {getattr(config.objective, "head_norm", "batch") for config in compared} == {"batch"}
+
+
+def test_another_objective_takes_its_own_defaults():
+    words = ["--objective.tokenizer.kind", "words"]
+    config = resolve(PretrainConfig, RECIPES, ["--recipe", "nano", "--objective.kind", "clip", *words])
+    assert config.objective == CLIPConfig(tokenizer=TokenizerConfig(kind="words"))
+
+
 def test_vit_l14_differs_in_what_the_paper_says():
     config = vit_l14()
     assert (config.model.patch_size, config.model.width, config.model.depth, config.model.heads) == (14, 1024, 24, 16)
@@ -42,7 +106,9 @@ def test_every_recipe_is_valid_and_survives_its_own_json(name: str):
 
 
 def test_an_unknown_recipe_is_answered_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"no recipe vit_b61; did you mean vit_b16.* known: nano, nano_long, vit_b16"):
+    with pytest.raises(
+        ConfigError, match=r"no recipe vit_b61; did you mean vit_b16.* known: nano, nano_long, nano_compared, vit_b16"
+    ):
         resolve(PretrainConfig, RECIPES, ["--recipe", "vit_b61"])
 
 

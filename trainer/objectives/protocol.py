@@ -1,9 +1,13 @@
 """What the training loop knows about an objective."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
+
+Embedded = Mapping[str, Tensor]
+"""What a comparison needs of samples, by name: features (floating point) and labels, each with samples as rows, so that
+those of two batches can be joined."""
 
 
 class Objective(Protocol):
@@ -33,4 +37,25 @@ class Objective(Protocol):
 
     def encoder(self) -> nn.Module:
         """The network that is evaluated and exported: normalised images [N, 3, H, W] to features [N, D]."""
+        ...
+
+
+@runtime_checkable
+class Comparing(Objective, Protocol):
+    """An objective whose loss compares samples with one another, so that parts of a batch cannot be taken one by one.
+
+    `loss(batch)` is `compare(embed(batch))`. Where a step has several micro-batches, `compare` sees the rows of all
+    (`trainer/together.py`).
+    """
+
+    def embed(self, batch: Mapping[str, Tensor]) -> Embedded:
+        """What each sample says for itself: the networks' part."""
+        ...
+
+    def compare(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and metrics, as `loss` returns them."""
+        ...
+
+    def shared(self) -> list[nn.Parameter]:
+        """The parameters that `compare` itself uses (a learned temperature). Small: they are not split over ranks."""
         ...

@@ -1,6 +1,8 @@
 """How the encoder of each pretraining recipe is evaluated: the recipes have the same names."""
 
-from trainer.config import EvaluateConfig, LinearProbeConfig
+from collections.abc import Callable
+
+from trainer.config import EvaluateConfig, LinearProbeConfig, PretrainConfig, ZeroShotConfig
 from trainer.recipes import synclr
 
 
@@ -11,6 +13,7 @@ def nano() -> EvaluateConfig:
         run=synclr.nano().run,
         tasks=("shape", "colour", "background", "texture", "shape_colour"),
         linear_probe=LinearProbeConfig(epochs=30),
+        zero_shot=ZeroShotConfig(templates=("a {}", "a picture of a {}", "a photo of a {}", "an image of a {}")),
     )
 
 
@@ -28,3 +31,15 @@ def vit_b16() -> EvaluateConfig:
 def vit_l14() -> EvaluateConfig:
     """As `vit_b16`."""
     return vit_b16().model_copy(update={"run": synclr.vit_l14().run})
+
+
+def like(
+    evaluation: Callable[[], EvaluateConfig], pretraining: Callable[[], PretrainConfig]
+) -> Callable[[], EvaluateConfig]:
+    """The same evaluation of another objective's run, so that objectives are compared by one yardstick."""
+
+    def recipe() -> EvaluateConfig:
+        return evaluation().model_copy(update={"run": pretraining().run})
+
+    recipe.__doc__ = evaluation.__doc__
+    return recipe

@@ -2,7 +2,8 @@
 
 `vit_b16` and `vit_l14` carry the numbers of the paper ("Learning Vision from Models Rivals Learning Vision from Data",
 Table 12 and Sec. 3.4). They are the defaults of `trainer/config.py`; what is written here is written for the reader.
-`nano` and `nano_long` are the same objective made small: 64-pixel images of the nano world on two cores.
+`nano`, `nano_long` and `nano_compared` are the same objective made small: 64-pixel images of the nano world on two
+cores. `comparable` is what the small recipes of all objectives share.
 """
 
 from trainer.config import (
@@ -88,12 +89,10 @@ def nano_long() -> PretrainConfig:
     temperature, crops that hold the whole object, and captions that differ in the shape alone, two or three of them in
     a batch. Masked patches and local crops hide the outline and are left out.
     """
-    base = nano()
+    base = comparable()
     return base.model_copy(
         update={
             "run": "synclr-nano-long",
-            "batch": base.batch.model_copy(update={"global_scale": (0.8, 1.0), "local_crops": 0, "window": 2}),
-            "model": base.model.model_copy(update={"stem": "conv", "init": "xavier"}),
             "objective": base.objective.model_copy(
                 update={"temperature": 0.05, "ibot_weight": 0.0, "head_norm": "batch"}
             ),
@@ -102,6 +101,23 @@ def nano_long() -> PretrainConfig:
             "metrics": MetricsConfig(every_steps=25),
         }
     )
+
+
+def comparable() -> PretrainConfig:
+    """What the small recipes of all objectives share: `nano` with what `nano_long` found to matter whatever the loss (a
+    convolutional stem, weights as wide as 128 channels need, crops that hold the whole object)."""
+    base = nano()
+    return base.model_copy(
+        update={
+            "batch": base.batch.model_copy(update={"global_scale": (0.8, 1.0), "local_crops": 0, "window": 2}),
+            "model": base.model.model_copy(update={"stem": "conv", "init": "xavier"}),
+        }
+    )
+
+
+def nano_compared() -> PretrainConfig:
+    """A few minutes on two cores, beside the `nano` recipes of the other objectives: the objective of `nano_long`."""
+    return comparable().model_copy(update={"run": "synclr-nano-compared", "objective": nano_long().objective})
 
 
 def _mild() -> AugmentConfig:

@@ -1,5 +1,6 @@
 """Small labelled data and a small checkpoint."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,9 +10,18 @@ from nano import renders
 from nano.renders import RendersConfig
 from shards import Storage
 from tracking import TrackingConfig
+from trainer import objectives
 from trainer.checkpoint import Checkpoints, Progress
-from trainer.config import EvaluateConfig, LinearProbeConfig, ModelConfig, PretrainConfig, ScheduleConfig
+from trainer.config import (
+    EvaluateConfig,
+    LinearProbeConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    PretrainConfig,
+    ScheduleConfig,
+)
 from trainer.dataset import Dataset
+from trainer.distributed import Single
 from trainer.evaluation.features import Features, random_encoder
 
 MODEL = ModelConfig(image_size=32, patch_size=8, width=16, depth=1, heads=2)
@@ -44,5 +54,19 @@ def write_checkpoint(root: Path, step: int = 8, seed: int = 5, steps: int = 8) -
     """A checkpoint with the parts that an evaluation reads."""
     config = PretrainConfig(run="toy", model=MODEL, schedule=ScheduleConfig(steps=steps, warmup_steps=0))
     tensors = {"encoder.safetensors": random_encoder(MODEL, seed).state_dict()}
+    save(root, config, tensors, step)
+
+
+def write_objective(root: Path, objective: ObjectiveConfig) -> None:
+    """A checkpoint of any objective with random weights."""
+    config = PretrainConfig(run="toy", model=MODEL, schedule=ScheduleConfig(steps=8, warmup_steps=0))
+    torch.manual_seed(0)
+    built = objectives.build(objective, MODEL, Single(), steps=8)
+    modules = {"model.safetensors": built.modules(), "encoder.safetensors": built.encoder()}
+    tensors = {name: dict(module.state_dict()) for name, module in modules.items()}
+    save(root, config.model_copy(update={"objective": objective}), tensors, 8)
+
+
+def save(root: Path, config: PretrainConfig, tensors: Mapping[str, Mapping[str, Tensor]], step: int) -> None:
     progress = Progress(step=step, batches=step, updates=step)
     Checkpoints(Storage(str(root)), "toy").save(config, progress, Dataset((), ""), tensors, keep=9)
