@@ -3,7 +3,8 @@
     python -m nano.renders --recipe nano --data runs/nano/labelled
 
 writes the stages `train` and `test`. A sample has `png`, `mask.png` (0 is background, otherwise 1 + the shape's class)
-and `json`, which holds the class per task and a caption; a marker's config holds the number of classes per task.
+and `json`, which holds the class per task and a caption; a marker's config holds the number of classes per task and
+their names.
 Scenes depend on (seed, split, index) alone, so a killed run continues where it was and gives the same bytes.
 """
 
@@ -80,7 +81,8 @@ def main(config: RendersConfig, per_unit: int = UNIT) -> None:
 def settings(config: RendersConfig, split: world.Split) -> dict[str, Any]:
     """All that the bytes of a split depend on, and what a reader must know."""
     count = config.train if split == "train" else config.test
-    return {"classes": world.CLASSES, "seed": config.seed, "count": count, "side": config.side}
+    base = {"classes": world.CLASSES, "seed": config.seed, "count": count, "side": config.side}
+    return {**base, "names": world.names()}
 
 
 def samples(config: RendersConfig, split: world.Split, unit: int, per_unit: int) -> Iterator[Sample]:
@@ -108,7 +110,8 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _check(storage: Storage, path: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    changed = [key for key, value in wanted.items() if found.get(key) != value]
+    # Names say nothing of the bytes: renders from before there were any are as good.
+    changed = [key for key, value in wanted.items() if key != "names" and found.get(key) != value]
     if changed:
         other = [f"{key} {found.get(key)!r} instead of {wanted[key]!r}" for key in changed]
         raise DataError(

@@ -47,8 +47,8 @@ def table(*found: Results) -> str:
     for evaluator, title in EVALUATORS.items():
         for encoder in found[0][evaluator]["values"]:
             scores = [_scores(one[evaluator]["values"][encoder], tasks) for one in found]
-            rows.append([f"{title}, {ENCODERS.get(encoder, encoder)}", *map(_cell, zip(*scores, strict=True))])
-    return "\n".join(_aligned(rows))
+            rows.append([f"{title}, {ENCODERS.get(encoder, encoder)}", *map(cell, zip(*scores, strict=True))])
+    return "\n".join(aligned(rows))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -68,12 +68,14 @@ def _scores(values: Mapping[str, float], tasks: Sequence[str]) -> list[float]:
     return [*scores, sum(scores) / len(scores)]
 
 
-def _cell(scores: Sequence[float]) -> str:
+def cell(scores: Sequence[float]) -> str:
+    """Their mean; of several, the lowest and the highest too."""
     mean = sum(scores) / len(scores)
     return f"{mean:.1f}" if len(scores) == 1 else f"{mean:.1f} ({min(scores):.1f}–{max(scores):.1f})"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Markdown, its columns as wide as their widest cell; the first row is the head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])

@@ -71,6 +71,22 @@ CLASSES: dict[str, int] = {
 }
 
 
+def names() -> dict[str, list[list[str]]]:
+    """Of each task's classes, what a caption may call them after an article, without what it leaves open.
+
+    A colour is told by the shapes that may have it, and a shape by its colours, because captions name both.
+    """
+    return {
+        "shape": [[f"{colour} {shape}" for colour in words.COLOURS] for shape in words.SHAPES],
+        "colour": [[f"{colour} {shape}" for shape in words.SHAPES] for colour in words.COLOURS],
+        "background": [
+            [f"{s} {p}" for p in words.BACKGROUND_PHRASES[b] for s in words.SHAPES] for b in words.BACKGROUNDS
+        ],
+        "texture": [[f"{w} {s}" for w in words.TEXTURE_WORDS[t] for s in words.SHAPES] for t in words.TEXTURES],
+        "shape_colour": [[f"{colour} {shape}"] for shape in words.SHAPES for colour in words.COLOURS],
+    }
+
+
 def scene(seed: int, split: Split, index: int, *, pairs: float = 0.0) -> Scene:
     """Scene `index` of a split; `pairs` is the share of scenes with two things."""
     rng = np.random.Generator(np.random.Philox(key=[seed, _STREAMS[split] << 48 | index]))

@@ -19,6 +19,16 @@ PIXELS: Final = 16  # side that raw pixels are averaged to: 768 numbers, where a
 
 
 @dataclass(frozen=True)
+class InWords:
+    """Images and classes in the common space of images and texts (E)."""
+
+    images: Tensor
+    """Features [N, E] of the images."""
+    classes: Mapping[str, Tensor]
+    """Unit features [C, E] of what tells the classes in words, per task."""
+
+
+@dataclass(frozen=True)
 class Features:
     """One encoder's view of one split."""
 
@@ -26,6 +36,8 @@ class Features:
     """Features [N, D], float32, on the CPU."""
     labels: Mapping[str, Tensor]
     """Class of every image per task: int64 [N]."""
+    words: InWords | None = None
+    """The same images and their classes beside texts; None for encoders that know none."""
 
     def __len__(self) -> int:
         return len(self.vectors)

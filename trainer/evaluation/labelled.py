@@ -1,13 +1,14 @@
 """Labelled images from shards: the stages `train` and `test` under one root.
 
 A sample has `png` or `jpg`, and `json` with {"labels": {task: class}}; a marker's config has
-{"classes": {task: count}}. `python -m nano.renders` writes such shards. Shapes: B images of a batch, H = W pixels.
+{"classes": {task: count}} and may have {"names": {task: [a name or several, for each class]}}, by which classes are
+told in words. `python -m nano.renders` writes such shards. Shapes: B images of a batch, H = W pixels.
 """
 
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -33,6 +34,8 @@ class Labelled:
     markers: Sequence[Marker]
     classes: Mapping[str, int]
     """Classes per task."""
+    names: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    """Per task, the names that each class goes by. Empty: the shards have none."""
 
     def __len__(self) -> int:
         return sum(marker.samples for marker in self.markers)
@@ -90,7 +93,25 @@ def find(storage: Storage, split: str, tasks: Sequence[str]) -> Labelled:
     unknown = [task for task in tasks if task not in classes]
     if unknown:
         raise ConfigError(f"tasks: no task {unknown[0]!r} in {storage.url(split)}; known: {', '.join(classes)}")
-    return Labelled(storage, split, every, {task: classes[task] for task in tasks or classes})
+    chosen = {task: classes[task] for task in tasks or classes}
+    return Labelled(storage, split, every, chosen, _names(every[0], chosen, storage.url(every[0].path)))
+
+
+def _names(marker: Marker, classes: Mapping[str, int], where: str) -> dict[str, tuple[tuple[str, ...], ...]]:
+    found = marker.config.get("names")
+    if found is None:
+        return {}
+    try:
+        names = {
+            task: tuple((name,) if isinstance(name, str) else tuple(map(str, name)) for name in found[task])
+            for task in classes
+        }
+    except (KeyError, TypeError):
+        raise DataError(f"{where}: its names must be a list of names for each of {', '.join(classes)}") from None
+    for task, count in classes.items():
+        if len(names[task]) != count or not all(names[task]):
+            raise DataError(f"{where}: {task} has {count} classes, and names for {sum(map(bool, names[task]))}")
+    return names
 
 
 def resize(image: Image.Image, side: int) -> Image.Image:

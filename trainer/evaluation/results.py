@@ -1,5 +1,6 @@
 """What evaluators found, as files: `<root>/evaluations/<run>/<evaluator>.json`, whole or not at all."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,17 +25,24 @@ class Subject:
     encoders: tuple[str, ...]
     config: EvaluateConfig
 
+    def compared(self, evaluator: str) -> tuple[str, ...]:
+        """The encoders that an evaluator looks at: zero-shot has no baselines, for they know no texts."""
+        return (self.trained.config.objective.kind,) if evaluator == "zero_shot" else self.encoders
+
     def describe(self, evaluator: str) -> dict[str, Any]:
         """As JSON. The evaluator's own settings count, the others' do not."""
         split = {s.split: {"digest": s.digest, **s.summary()} for s in (self.train, self.test)}
+        names = json.dumps({task: self.test.names.get(task) for task in self.test.classes}).encode()
+        told = {"names": hashlib.sha256(names).hexdigest()} if evaluator == "zero_shot" else {}
         return {
             "evaluator": evaluator,
             "checkpoint": {"run": self.trained.run, "step": self.trained.step, "sha256": self.trained.sha256},
             "data": {"root": self.test.storage.root, **split},
             "tasks": list(self.test.classes),
-            "encoders": list(self.encoders),
+            "encoders": list(self.compared(evaluator)),
             "baseline_seed": self.config.baseline_seed,
             "config": getattr(self.config, evaluator).model_dump(mode="json"),
+            **told,
         }
 
 

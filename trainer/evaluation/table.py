@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from trainer.config import EvaluateConfig
-from trainer.evaluation import knn, linear_probe
+from trainer.evaluation import knn, linear_probe, zero_shot
 from trainer.evaluation.features import Features
 
 Evaluator = Callable[[Features, Features, Mapping[str, int], EvaluateConfig], Iterator[tuple[str, float]]]
@@ -14,6 +14,7 @@ Values = Mapping[str, float]
 EVALUATORS: Final[Mapping[str, Evaluator]] = {
     "knn": knn.evaluate,
     "linear_probe": linear_probe.evaluate,
+    "zero_shot": zero_shot.evaluate,
 }
 """Name to evaluator; the name is that of its config section, its file, its result and its metrics. Each takes the
 features of the train and the test images and the number of classes per task."""
@@ -21,11 +22,17 @@ features of the train and the test images and the number of classes per task."""
 TITLES: Final[Mapping[str, str]] = {
     "knn": "k-NN (k = {config.knn.neighbours[0]}), top-1 %",
     "linear_probe": "linear probe, top-1 % after the last epoch (after the best one)",
+    "zero_shot": "zero-shot, top-1 %",
 }
 ENCODERS: Final[Mapping[str, str]] = {
     "random_init": "random init",
     "raw_pixels": "raw pixels",
     "synclr": "SynCLR",
+    "stablerep": "StableRep",
+    "simclr": "SimCLR",
+    "clip": "CLIP",
+    "siglip": "SigLIP",
+    "superclass": "SuperClass",
 }
 """How encoders are called in the table; an unlisted one keeps its name."""
 
