@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nano import world
 from nano.vocabulary import SHAPES
-from trainer.config import AugmentConfig, ModelConfig
+from trainer.config import AugmentConfig, ModelConfig, SynCLRConfig
 from trainer.distributed import Single
 from trainer.models.heads import contrastive_head
 from trainer.models.vit import Encoder, ViT
@@ -78,6 +78,7 @@ def supervised(model: ModelConfig, steps: int, train: tuple[Tensor, Tensor]) -> 
 def alike(model: ModelConfig, norm: str, images: Tensor) -> float:
     """Mean cosine between the untrained projector's outputs for different images."""
     config = nano_long().objective
+    assert isinstance(config, SynCLRConfig)
     torch.manual_seed(0)
     head = contrastive_head(
         model.width, config.projector_hidden, config.embedding, config.projector_layers,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from config.report import LATEST
 from tracking import params as text
 from tracking import server
 from tracking.config import TrackingConfig
@@ -49,6 +50,7 @@ class MlflowSink:
             self.experiment = self.client.get_run(parent).info.experiment_id
         runs = Runs(self.client, uri, self.experiment, self._ledger)
         parent = parent or runs.parent(self._root, self._config.pipeline)
+        LATEST.record(f"experiments/{self.experiment}/runs/{parent}")
         run = runs.child(parent, self._stage, self._resume_key, _origin())
         for one in (parent, run):
             self.client.update_run(one, status="RUNNING")

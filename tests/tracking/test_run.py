@@ -1,5 +1,6 @@
 """What a stage logs is in MLflow afterwards, and MLflow can do a stage no harm."""
 
+import json
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from config import Stopped
+from config.report import LATEST
 from tests.tracking.conftest import Params
 from tracking import Run, TrackingConfig, stage_run
 
@@ -38,6 +40,15 @@ def test_stages_are_children_of_their_pipelines_one_parent(config: TrackingConfi
     parents = [(names.get(r.data.tags.get("mlflow.parentRunId", "")), r.info.run_name) for r in runs(config)]
     assert parents == [(None, "nano"), ("nano", "caption"), ("nano", "image"), (None, "other"), ("other", "caption")]
     assert {run.info.status for run in runs(config)} == {"FINISHED"}
+
+
+def test_whoever_asks_for_the_progress_is_told_the_pipeline_s_run(config: TrackingConfig) -> None:
+    with start(config, "caption"):
+        pass
+    parent, _ = runs(config)
+    LATEST.put("caption", 1, 2, 0.0, {})
+    recorded = json.loads(LATEST.text())["recorded"]
+    assert recorded == f"experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}"
 
 
 def test_a_given_parent_is_used(config: TrackingConfig) -> None:
