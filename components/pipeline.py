@@ -8,6 +8,8 @@ from torchx.specs import AppDef, Role
 from components.caption import caption_role
 from components.overrides import sort_out
 from components.pretrain import pretrain_role
+from components.render import labelled as labelled_under
+from components.render import render_role
 from components.roles import LaunchError, arguments, checked, role
 from config import Section
 from config.tree import unknown
@@ -74,7 +76,7 @@ def pipeline(
     checked(GenerateConfig, GENERATE, making)
     training = argv(PretrainConfig, pretrain, "--batch.wait", WEEK)
     run = checked(PretrainConfig, PRETRAIN, training).run
-    labelled = data or f"{root.rstrip('/')}/labelled"
+    labelled = data or labelled_under(root)
     judging = argv(EvaluateConfig, evaluate, "--run", run, "--data", labelled, "--wait", WEEK)
     checked(EvaluateConfig, EVALUATIONS, judging)
 
@@ -96,5 +98,5 @@ def pipeline(
         one("evaluate", ("-m", "trainer.evaluate", *judging)),
     ]
     if not data:
-        roles.append(one("render", ("-m", "nano.renders", "--recipe", "nano", "--data", labelled)))
+        roles.append(render_role(labelled, images.get("render", ""), threads, pools.get("render", pool)))
     return AppDef("pipeline", roles)

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from config import lifeline, yamls
+from config import lifeline, report, yamls
 from config.errors import ConfigError, RetryableError, ReverieError
 from config.section import Section
 from config.tree import build, unknown
@@ -59,6 +59,7 @@ def run(main: Callable[[C], None], config: type[C], recipes: Recipes[C], argv: S
             print(yamls.dump(value.model_dump(mode="json")), end="")
             return
         lifeline.watch(os.environ)
+        report.serve(os.environ)
         main(value)
     except KeyboardInterrupt:
         _leave("interrupted", 130)

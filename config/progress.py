@@ -10,11 +10,13 @@ On a terminal this is tqdm. In a log, where carriage returns would glue thousand
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Never, Self, TextIO, TypeVar
 
 from tqdm import tqdm
+
+from config.report import LATEST, Latest
 
 T = TypeVar("T")
 EVERY = 15.0  # seconds between two lines in a log
@@ -24,7 +26,8 @@ class Progress:
     """Counts `unit`s done, of `total` where that is known. A context manager; `add` from one thread only.
 
     `initial` units were done before this process started: they count as done and not in the speed. `every` seconds pass
-    between two lines in a log; 0 writes each. `stream` is where to write, `clock` gives seconds.
+    between two lines in a log; 0 writes each. `stream` is where to write, `clock` gives seconds, `latest` is told each
+    count for those who ask over the network.
     """
 
     def __init__(
@@ -37,7 +40,9 @@ class Progress:
         every: float = EVERY,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        latest: Latest = LATEST,
     ) -> None:
+        self._latest = latest
         self._stage, self._unit, self._total, self._initial = stage, unit, total, initial
         self._every, self._clock, self._stream = every, clock, stream or sys.stderr
         self._done = initial
@@ -46,10 +51,12 @@ class Progress:
         self._bar: tqdm[Never] | None = None
         if self._stream.isatty():
             self._bar = tqdm(desc=stage, unit=f" {unit}", total=total, initial=initial, file=self._stream, leave=True)
+        self._tell({})
 
     def add(self, count: int = 1, **notes: object) -> None:
         """`count` more are done. `notes`, such as loss=3.41, stand at the end of the bar or line."""
         self._done += count
+        self._tell(notes)
         if notes:
             self._note = "  ".join(f"{key}={_short(value)}" for key, value in notes.items())
         if self._bar is not None:
@@ -57,6 +64,10 @@ class Progress:
             self._bar.update(count)
         elif self._clock() - self._written >= self._every:
             self._write()
+
+    def tell(self, **notes: object) -> None:
+        """Notes for those who ask over the network alone: the line stays as it is."""
+        self._tell(notes)
 
     def set_total(self, total: int) -> None:
         """The total became known, or grew: an upstream stage told how much there is."""
@@ -75,14 +86,20 @@ class Progress:
 
     def line(self) -> str:
         """The state as one line of text."""
-        seconds = self._clock() - self._started
-        speed = (self._done - self._initial) / seconds if seconds > 0 else 0.0
+        seconds, speed = self._clock() - self._started, self._speed()
         parts = [f"{self._stage}  {self._done}{self._share()}", f"{_short(speed)} {self._unit}/s"]
         if self._total is None or self._done >= self._total:
             parts.append(f"{_clock_time(seconds)} in all")
         elif speed > 0:
             parts.append(f"{_clock_time((self._total - self._done) / speed)} left")
         return "  ".join([*parts, self._note]).rstrip()
+
+    def _speed(self) -> float:
+        seconds = self._clock() - self._started
+        return max(0.0, (self._done - self._initial) / seconds) if seconds > 0 else 0.0
+
+    def _tell(self, notes: Mapping[str, object]) -> None:
+        self._latest.put(self._stage, self._done, self._total, self._speed(), notes)
 
     def _share(self) -> str:
         if self._total is None:

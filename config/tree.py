@@ -164,6 +164,9 @@ def _explain(config: type[Section], problem: ErrorDetails, tree: Any, given: Seq
         message = _known(config, path)
     elif problem["type"] == "missing":
         message = "required, but not given"
+    elif problem["type"] == "union_tag_invalid":
+        kinds = problem["ctx"]["expected_tags"].replace("'", "").split(", ")
+        message = unknown(path.split(".")[-1], problem["ctx"]["tag"], kinds)
     elif not isinstance(problem["input"], dict) and ", got " not in message:
         message += f", got {json.dumps(problem['input'], default=str)}"
     return f"{path}: {message}".removeprefix(": ") + (f" ({source})" if source else "")
@@ -186,4 +189,6 @@ def _dotted(problem: ErrorDetails, tree: Any) -> str:
             tree = tree[part]
         if inside or (problem["type"] == "missing" and part == problem["loc"][-1]):
             path.append(str(part))
+    if problem["type"] == "union_tag_invalid":  # said of the section; wrong is the field that names its kind
+        path.append(problem["ctx"]["discriminator"].strip("'"))
     return ".".join(path)

@@ -78,7 +78,7 @@ def work(
 
     def done() -> set[str]:
         finished = committed(storage, stage)
-        progress.add(steps * sum(len(units[unit]) for unit in finished - seen - mine))
+        progress.add(steps * sum(len(units[unit]) for unit in finished - seen - mine), shards=len(finished))
         seen.update(finished)
         return finished
 

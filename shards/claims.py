@@ -12,11 +12,12 @@ import random
 import re
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from config import Stopped
 from shards.holder import Holder, is_dead, this_process
 from shards.lease import Lease, LeaseRecord, encode_lease
 from shards.marker import marker_path
@@ -85,6 +86,12 @@ class Claims:
                     random.shuffle(group)  # beaten to it: the others want the next in order as well
         return None
 
+    def clear(self, units: Collection[str]) -> None:
+        """Remove every lease on these units, which are committed: whoever was killed after its commit left one."""
+        for unit, found in leases(self.storage, self.stage).items():
+            for one in found if unit in units else ():
+                self.storage.delete(one.path)
+
     def is_committed(self, unit: str) -> bool:
         """Whether the unit has its marker."""
         return self.storage.exists(marker_path(self.stage, unit))
@@ -97,10 +104,16 @@ class Claims:
         path = f"{folder(self.stage)}/{unit}.{record.generation}.json"
         try:
             self.storage.create(path, encode_lease(record))
+            found = leases(self.storage, self.stage).get(unit, ())
         except FileExistsError:
             return None
+        except (Stopped, KeyboardInterrupt):
+            # In the middle: nobody would give it back, and others would wait until it expires.
+            if read_lease(self.storage, path) == record:
+                self.storage.delete(path)
+            raise
         # Look again: if the former holder renewed after all, or the unit changed hands while we looked, step back.
-        others = [one for one in leases(self.storage, self.stage).get(unit, ()) if one.path != path]
+        others = [one for one in found if one.path != path]
         if set(others) != set(seen):
             self.storage.delete(path)
             return None
@@ -169,6 +182,7 @@ def claim_units(
         finished = done()
         count = total()
         if count is not None and len(finished) >= count:
+            claims.clear(finished)
             return
         lease = claims.acquire_any(unit for unit in todo() if unit not in finished)
         if lease is None:

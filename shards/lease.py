@@ -107,7 +107,9 @@ class Lease:
         try:
             if self._storage.read(self._path) == self._body:
                 self._storage.delete(self._path)
-        except (ReverieError, FileNotFoundError) as error:
+        except FileNotFoundError:
+            pass  # the stage was finished and cleared
+        except ReverieError as error:
             _log.warning("could not remove the lease %s, it will expire: %s", self._path, error)
 
     def __enter__(self) -> Self:

@@ -25,6 +25,7 @@ CASES = {
         "--nproc_per_node", "8", "--image", "trainer:1", "--", "--run", "a $100 run",
     ),
     "evaluate": ("components/evaluate.py",),
+    "render": ("components/render.py:render", "--root", "s3://bucket/run"),
     "pipeline": ("components/pipeline.py",),
     "pipeline-large": (
         "components/pipeline.py", "--generate", "synclr", "--pretrain", "vit_b16", "--evaluate", "nano",

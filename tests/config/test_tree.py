@@ -79,7 +79,10 @@ def test_a_whole_section_may_be_given_as_json() -> None:
         ([("caption.count", "3")], "caption.count must be even, got 3"),
         ([("caption.count.x", "3")], "--caption.count.x: caption.count is 400, without keys; give it whole, as JSON"),
         ([("objective.temperature", "0")], "objective.temperature: Input should be greater than 0, got 0"),
-        ([("objective.name", "clop")], "expected tags: 'clip', 'synclr'"),
+        (
+            [("objective.name", "clop")],
+            "objective.name: no name clop; did you mean clip? known: clip, synclr (--objective.name)",
+        ),
         ([("pool.count", "2")], "pool.model: required, but not given"),
         ([("caption.sizes", "[1, x]")], 'caption.sizes.1: Input should be a valid integer, got "x" (--caption.sizes)'),
     ],

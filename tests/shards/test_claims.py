@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from config import Stopped
 from shards import Claims, Lease, Storage, claim_units, committed
 from shards.backend import Data, Entry
 from shards.claims import leases
@@ -24,13 +25,15 @@ def never_dead(holder: Holder) -> bool:
 
 
 class Timed(MemoryBackend):
-    """A store with a clock that the test moves: nobody waits for leases to expire. `before_create` sees each path."""
+    """A store with a clock that the test moves: nobody waits for leases to expire. `before_create` sees each path;
+    `before_entries` is called before each listing."""
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
         self.time = 1_000_000.0
         self.written: dict[str, float] = {}
         self.before_create: Callable[[str], None] = lambda path: None
+        self.before_entries: Callable[[], None] = lambda: None
 
     def create(self, path: str, data: Data) -> None:
         self.before_create(path)
@@ -52,6 +55,7 @@ class Timed(MemoryBackend):
         return self.written[path]
 
     def entries(self, folder: str) -> list[Entry]:
+        self.before_entries()
         return [replace(one, modified=self.written[f"{folder}/{one.name}"]) for one in super().entries(folder)]
 
 
@@ -100,6 +104,20 @@ def test_every_attempt_has_a_name_of_its_own() -> None:
         with held(worker.acquire("000000")) as lease:
             attempts.add(lease.attempt)
     assert len(attempts) == 5
+
+
+def test_asked_to_stop_in_the_middle_of_claiming_a_worker_leaves_no_lease() -> None:
+    world = World()
+
+    def stop() -> None:
+        if world.backend.written:
+            raise Stopped("stopped")
+
+    world.backend.before_entries = stop
+    with pytest.raises(Stopped):
+        world.worker("ours").acquire("000000")
+    world.backend.before_entries = lambda: None
+    assert world.names() == []
 
 
 def test_a_renewed_lease_never_expires() -> None:
@@ -279,6 +297,14 @@ def test_nothing_is_claimed_when_all_is_done(local: Storage) -> None:
     commit_images(local, "000000", units=1)
     claims = Claims(local, "images", worker="w", ttl=60)
     assert list(claim_units(claims, lambda: UNITS[:1], lambda: committed(local, "images"), lambda: 1, 1.0)) == []
+
+
+def test_a_finished_stage_has_no_lease_of_a_worker_killed_after_its_commit(local: Storage) -> None:
+    held(Claims(local, "images", worker="killed", ttl=60).acquire("000000"))
+    commit_images(local, "000000", units=1)
+    claims = Claims(local, "images", worker="w", ttl=60)
+    assert list(claim_units(claims, lambda: UNITS[:1], lambda: committed(local, "images"), lambda: 1, 1.0)) == []
+    assert leases(local, "images") == {}
 
 
 def test_a_unit_committed_between_the_look_and_the_claim_is_passed_over(local: Storage) -> None:
