@@ -31,7 +31,7 @@ from torchx_plugins.volcano.cluster import Cluster
 from torchx_plugins.volcano.job import job
 from torchx_plugins.volcano.names import label, pod_name
 from torchx_plugins.volcano.options import Options
-from torchx_plugins.volcano.status import app_state, describe
+from torchx_plugins.volcano.status import app_state, describe, lacks_pods
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient, Configuration
@@ -88,12 +88,14 @@ class Kubernetes(KubernetesScheduler):
         return f"{meta['namespace']}:{meta['name']}"
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
-        """State of an app and each replica, with the reason of what failed; None if there is none. Two calls."""
-        namespace, name = _parts(app_id)
-        found = self._cluster().job(namespace, name)
+        """State of an app and each replica, with the reason of what failed; None if there is none. Two calls, and one
+        more while pods are missing."""
+        (namespace, name), cluster = _parts(app_id), self._cluster()
+        found = cluster.job(namespace, name)
         if found is None:
             return None
-        return describe(app_id, found, self._cluster().pods(namespace, name))
+        pods = cluster.pods(namespace, name)
+        return describe(app_id, found, pods, cluster.warnings(namespace, name) if lacks_pods(found, pods) else ())
 
     def describe_native(self, app_id: str) -> AppDryRunInfo[KubernetesJob, Any] | None:
         """The job as the cluster has it."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from components.errors import LaunchError
+from torchx_plugins.volcano.commands import command, commands_path
 from torchx_plugins.volcano.job import GROUP, VERSION
 from torchx_plugins.volcano.refusals import no_such_api, refusal, said_by
 from torchx_plugins.volcano.status import JOB_NAME
@@ -38,6 +39,13 @@ class Cluster:
         path, query = f"/api/v1/namespaces/{namespace}/pods", {"labelSelector": f"{JOB_NAME}={name}"}
         return list(self._list(path, query, f"pods of job {namespace}:{name}"))
 
+    def warnings(self, namespace: str, name: str) -> list[str]:
+        """What the cluster warned of a job, the last one first. One call."""
+        path = f"/api/v1/namespaces/{namespace}/events"
+        query = {"fieldSelector": f"involvedObject.kind=Job,involvedObject.name={name},type=Warning"}
+        events = list(self._list(path, query, f"events of job {namespace}:{name}"))
+        return [one["message"] for one in sorted(events, key=lambda one: one["lastTimestamp"] or "", reverse=True)]
+
     def has(self, path: str) -> bool:
         """Whether there is an object at a path of the API, as far as one may look. One call."""
         try:
@@ -53,24 +61,9 @@ class Cluster:
         return dict(json.loads(self._call(what, "POST", _path(meta["namespace"]), query, job).data))
 
     def abort(self, namespace: str, job: Mapping[str, Any]) -> None:
-        """Asks Volcano to end a job and keep it, as `vcctl job suspend`: a Command object. One call."""
-        meta = job["metadata"]
-        owner = {
-            "apiVersion": f"{GROUP}/{VERSION}",
-            "kind": "Job",
-            "name": meta["name"],
-            "uid": meta["uid"],
-            "controller": True,
-        }
-        command = {
-            "apiVersion": f"bus.volcano.sh/{VERSION}",
-            "kind": "Command",
-            "metadata": {"generateName": f"{meta['name']}-abort-", "namespace": namespace, "ownerReferences": [owner]},
-            "target": owner,
-            "action": "AbortJob",
-        }
-        path = f"/apis/bus.volcano.sh/{VERSION}/namespaces/{namespace}/commands"
-        self._call(f"cancel job {namespace}:{meta['name']}", "POST", path, {}, command)
+        """Asks Volcano to end a job and keep it. One call."""
+        what = f"cancel job {namespace}:{job['metadata']['name']}"
+        self._call(what, "POST", commands_path(namespace), {}, command(job, "AbortJob"))
 
     def delete(self, namespace: str, name: str) -> None:
         """Removes a job and its pods; nothing happens if there is none. One call."""

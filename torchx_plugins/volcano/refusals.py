@@ -1,6 +1,7 @@
 """What a cluster answers when it refuses, as one line with what to do."""
 
 import json
+import re
 from typing import Any, Final
 
 _LOGIN: Final = (
@@ -9,7 +10,7 @@ _LOGIN: Final = (
 
 
 def refusal(what: str, status: int, answer: str) -> str:
-    """A line for a person.
+    """A line for a person who was refused.
 
     Args:
         what: what was tried, as in `submit job ml:pretrain-1`.
@@ -20,12 +21,27 @@ def refusal(what: str, status: int, answer: str) -> str:
     return f"cannot {what}: {_advice(status, said)}"
 
 
+def refused_pods(event: str) -> str:
+    """A line for a person whose job's pods were refused.
+
+    Args:
+        event: Volcano's words, which hold the API server's as Go prints a struct: `... Message:"pods ..." ...`.
+    """
+    quoted = re.search(r'Message:"((?:[^"\\]|\\.)*)"', event)
+    said = quoted[1].replace('\\"', '"') if quoted else " ".join(event.split())[:500]
+    return f"its pods cannot be made: {_with_advice(said)}"
+
+
 def _advice(status: int, said: str) -> str:
-    """The rules, most telling first."""
     if status == 401:
         return f"the cluster does not know who you are (401); the kubeconfig's login has expired: {_LOGIN}"
     if no_such_api(status, said):
         return "the cluster has no Volcano, or it is not installed whole; docs/kubernetes.md says how to install it"
+    return _with_advice(f"{said or 'no reason given'} ({status})")
+
+
+def _with_advice(said: str) -> str:
+    """The rules, most telling first."""
     rules = (
         ("unable to find job queue", "kubectl get queues lists those there are; -cfg queue=NAME takes one"),
         ("exceeded quota", "delete finished jobs, ask for less, or raise the namespace's quota"),
@@ -37,7 +53,7 @@ def _advice(status: int, said: str) -> str:
         ("already exists", "submit again: the next one has another name"),
     )
     advice = next((what for sign, what in rules if sign in said.lower()), "")
-    return f"{said or 'no reason given'} ({status})" + (f"; {advice}" if advice else "")
+    return said + (f"; {advice}" if advice else "")
 
 
 def no_such_api(status: int, said: str) -> bool:

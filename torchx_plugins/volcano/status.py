@@ -8,6 +8,7 @@ from torchx.specs import NONE, AppState, ReplicaState, ReplicaStatus, Role, Role
 
 from config.errors import ConfigError, DataError, ReverieError
 from torchx_plugins.schedulers.local_cwd import last_error, meaning
+from torchx_plugins.volcano.refusals import refused_pods
 
 JOB_NAME: Final = "volcano.sh/job-name"
 TASK: Final = "volcano.sh/task-spec"
@@ -33,6 +34,7 @@ _REPLICA: Final = {
     "Failed": ReplicaState.FAILED,
 }
 _FAILURES_SHOWN: Final = 5
+_NOT_MADE: Final = "Error creating pods"  # of Volcano's event FailedCreatePod
 
 
 def app_state(job: Mapping[str, Any]) -> AppState:
@@ -41,13 +43,22 @@ def app_state(job: Mapping[str, Any]) -> AppState:
     return _APP.get(phase, AppState.SUBMITTED if not phase else AppState.UNKNOWN)
 
 
-def describe(app_id: str, job: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> DescribeAppResponse:
+def lacks_pods(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether some are still to be made. Somebody may be refusing them."""
+    wanted = sum(task.get("replicas", 1) for task in job["spec"].get("tasks", []))
+    return not _ended(app_state(job)) and len(pods) < wanted
+
+
+def describe(
+    app_id: str, job: Mapping[str, Any], pods: Iterable[Mapping[str, Any]], warnings: Sequence[str] = ()
+) -> DescribeAppResponse:
     """What `torchx status` shows.
 
     Args:
         app_id: `<namespace>:<name>`.
         job: the Volcano job.
         pods: those of its pods that exist; replicas without one are pending, or gone when the job has ended.
+        warnings: what the cluster warned of the job, the last one first.
     """
     found = {(_label(pod, TASK), int(_label(pod, INDEX) or 0)): pod for pod in pods}
     status = job.get("status", {})
@@ -64,13 +75,13 @@ def describe(app_id: str, job: Mapping[str, Any], pods: Iterable[Mapping[str, An
         app_id=app_id,
         state=state,
         num_restarts=status.get("retryCount", 0),
-        msg=message(job, list(found.values())) or NONE,
+        msg=message(job, list(found.values()), warnings) or NONE,
         roles=roles,
         roles_statuses=statuses,
     )
 
 
-def message(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> str:
+def message(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], warnings: Sequence[str] = ()) -> str:
     """A line for each failed pod, those first whose code says why; else why the job waits; else what Volcano says."""
     failed = sorted((pod for pod in pods if _phase(pod) == "Failed"), key=_tells_little)
     lines = [failure(pod) for pod in failed[:_FAILURES_SHOWN]]
@@ -78,6 +89,8 @@ def message(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> str:
         lines.append(f"and {len(failed) - _FAILURES_SHOWN} more failed")
     if not lines:
         lines = sorted({why for pod in pods if (why := waits(pod))})[:_FAILURES_SHOWN]
+    if not lines:
+        lines = [refused_pods(warning) for warning in warnings if warning.startswith(_NOT_MADE)][:1]
     return "\n".join(lines) or job.get("status", {}).get("state", {}).get("message", "")
 
 

@@ -4,7 +4,7 @@ import pytest
 from torchx.specs import NONE, AppState, ReplicaState
 
 from tests.torchx_plugins.volcano.objects import pod, vcjob
-from torchx_plugins.volcano.status import app_state, describe, failure, words
+from torchx_plugins.volcano.status import app_state, describe, failure, lacks_pods, words
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,19 @@ def test_signals_are_named() -> None:
     )
     assert words(143) == "exit code 143 (Stopped)"
     assert words(139) == "signal SIGSEGV"
+
+
+def test_a_job_whose_pods_are_refused_says_why() -> None:
+    event = (
+        r"Error creating pods: [failed to create pod app-1-pretrain-0, err: &errors.StatusError{ErrStatus:v1.Status{"
+        r'Status:"Failure", Message:"pods \"app-1-pretrain-0\" is forbidden: exceeded quota: gpus", Code:403}}]'
+    )
+    job = vcjob("Pending")
+    assert lacks_pods(job, [])
+    assert describe("ml:app-1", job, [], [event]).msg == (
+        'its pods cannot be made: pods "app-1-pretrain-0" is forbidden: exceeded quota: gpus; '
+        "delete finished jobs, ask for less, or raise the namespace's quota"
+    )
 
 
 def test_a_job_that_waits_says_for_what() -> None:
