@@ -19,10 +19,10 @@ def texts(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make manifests` makes now, elsewhere."""
+    """What `make manifests` makes of the chart now, elsewhere."""
     folder = tmp_path_factory.mktemp("made") / "chart"
     helm = os.environ.get("HELM", ".tools/helm")
-    command = ["make", "--no-print-directory", "manifests", f"MANIFESTS={folder}", f"HELM={helm}"]
+    command = ["make", "--no-print-directory", "chart", f"MANIFESTS={folder}", f"HELM={helm}"]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
     return folder
 

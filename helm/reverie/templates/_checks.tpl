@@ -27,6 +27,15 @@
 {{- if and .Values.policy.requireDigest .Values.mlflow.enabled (not .Values.mlflow.image.digest) -}}
 {{- fail (printf "mlflow.image.digest: policy.requireDigest is true and %s:%s has none; give sha256:…" .Values.mlflow.image.repository .Values.mlflow.image.tag) -}}
 {{- end -}}
+{{- if and .Values.policy.requireDigest .Values.controller.enabled (not .Values.controller.image.digest) -}}
+{{- fail (printf "controller.image.digest: policy.requireDigest is true and %s has none; give sha256:…" .Values.controller.image.repository) -}}
+{{- end -}}
+{{- if and (eq .Values.controller.image.tag "latest") (not .Values.controller.image.digest) -}}
+{{- fail "controller.image.tag: latest is another image tomorrow; name a version, or a digest" -}}
+{{- end -}}
+{{- if and .Values.controller.enabled (not .Values.volcano.enabled) (not (.Capabilities.APIVersions.Has "batch.volcano.sh/v1alpha1")) -}}
+{{- fail "controller.enabled: the cluster has no Volcano (batch.volcano.sh/v1alpha1), whose jobs it makes; install it first, as docs/helm.md says" -}}
+{{- end -}}
 {{- if and .Values.metrics.serviceMonitor.enabled (not (and .Values.metrics.enabled .Values.mlflow.enabled)) -}}
 {{- fail "metrics.serviceMonitor.enabled: there is nothing to scrape; it needs metrics.enabled=true and mlflow.enabled=true" -}}
 {{- end -}}
