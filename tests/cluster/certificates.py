@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,18 +27,18 @@ class Files:
     """Signs the tokens of service accounts."""
 
 
-def write(folder: Path) -> Files:
-    """Makes all of them, new."""
+def write(folder: Path, address: str) -> Files:
+    """Makes all of them, new. Servers are known by `address` and by loopback."""
     files = Files(*(folder / f"{n}.pem" for n in ("ca", "server", "server-key", "admin", "admin-key", "accounts-key")))
     root_key = _key()
-    root = _sign("reverie tests", None, root_key, root_key, None, server=False)
+    root = _sign("reverie tests", None, root_key, root_key, None)
     files.authority.write_bytes(_pem(root))
-    for name, group, server, certificate, key in (
-        ("localhost", None, True, files.server, files.server_key),
-        ("admin", "system:masters", False, files.admin, files.admin_key),
+    for name, group, addresses, certificate, key in (
+        ("localhost", None, {address, "127.0.0.1"}, files.server, files.server_key),
+        ("admin", "system:masters", set[str](), files.admin, files.admin_key),
     ):
         private = _key()
-        certificate.write_bytes(_pem(_sign(name, group, private, root_key, root, server=server)))
+        certificate.write_bytes(_pem(_sign(name, group, private, root_key, root, addresses)))
         _write_key(private, key)
     _write_key(_key(), files.accounts_key)
     return files
@@ -53,10 +54,10 @@ def _sign(
     key: rsa.RSAPrivateKey,
     signer: rsa.RSAPrivateKey,
     issuer: x509.Certificate | None,
-    *,
-    server: bool,
+    addresses: Set[str] = frozenset(),
 ) -> x509.Certificate:
-    """Kubernetes reads a client's user from the common name and its groups from the organisation."""
+    """Of a server if it has addresses. Kubernetes reads a client's user from the common name and its groups from the
+    organisation."""
     who = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
     who += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)] if group else []
     subject, now = x509.Name(who), datetime.datetime.now(datetime.UTC)
@@ -71,10 +72,10 @@ def _sign(
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
     )
     if issuer:
-        use = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
+        use = ExtendedKeyUsageOID.SERVER_AUTH if addresses else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
-    if server:
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    if addresses:
+        names = [x509.DNSName("localhost"), *map(x509.IPAddress, {ipaddress.ip_address(one) for one in addresses})]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(signer, hashes.SHA256())
 

@@ -3,8 +3,8 @@ place of images.
 
     python -m tests.cluster        # `make cluster`: starts one, says how to use it, ends with Ctrl-C
 
-An image is found by its name without registry, tag and digest: `trainer` and `generator` run in the environment that
-`make venv` makes, `captioner` in that of `make vllm-env`, MLflow's own image in the first.
+An image is found by its name without registry, tag and digest: `trainer`, `generator` and `controller` run in the
+environment that `make venv` makes, `captioner` in that of `make vllm-env`, MLflow's own image in the first.
 """
 
 import os
@@ -34,33 +34,42 @@ CLAIMS: Final = 8  # volumes that claims can have, once each
 
 @dataclass(frozen=True)
 class Cluster:
-    """One that runs."""
+    """One that runs, here or elsewhere."""
+
+    kubeconfig: Path
+    api: Api
+
+
+@dataclass(frozen=True)
+class LocalCluster(Cluster):
+    """One of this machine, whose parts a test can reach into."""
 
     plane: ControlPlane
     agent: Agent
     s3: S3Server
-    api: Api
 
 
 @contextmanager
-def cluster(folder: Path, nodes: Sequence[Node] = NODES) -> Iterator[Cluster]:
+def cluster(folder: Path, nodes: Sequence[Node] = NODES) -> Iterator[LocalCluster]:
     """Everything, until the block ends."""
     with ExitStack() as stack:
-        plane = stack.enter_context(control_plane(folder / "plane"))
+        net = stack.enter_context(network())
+        plane = stack.enter_context(control_plane(folder / "plane", net.host))
         api = Api(plane.kubeconfig)
         for number in range(CLAIMS):
             api.post("/api/v1/persistentvolumes", _volume(number))
-        net = stack.enter_context(network())
         certificate = (plane.folder / "server.pem", plane.folder / "server-key.pem")
         running = stack.enter_context(agent(api, folder, nodes, images(), net, certificate))
         (folder / "s3").mkdir()
-        yield Cluster(plane, running, stack.enter_context(s3_server(folder / "s3", net.host)), api)
+        s3 = stack.enter_context(s3_server(folder / "s3", net.host))
+        yield LocalCluster(plane.kubeconfig, api, plane, running, s3)
 
 
 def images() -> dict[str, Image]:
     """Local environments, by the name of the image that they stand in for."""
     ours = _environment(ROOT / ".venv")
-    return {"trainer": ours, "generator": ours, "mlflow": ours, "captioner": _environment(ROOT / ".venv-vllm")}
+    names = ("trainer", "generator", "controller", "mlflow")
+    return {**dict.fromkeys(names, ours), "captioner": _environment(ROOT / ".venv-vllm")}
 
 
 def _environment(folder: Path) -> Image:
@@ -85,7 +94,7 @@ def _volume(number: int) -> dict[str, object]:
 def main(folder: Path) -> int:
     """Runs a cluster until Ctrl-C."""
     with cluster(folder) as made:
-        print(f"export KUBECONFIG={made.plane.kubeconfig}")
+        print(f"export KUBECONFIG={made.kubeconfig}")
         print(f"# S3 at {made.s3.endpoint}; logs, data and the pods' files in {folder}; Ctrl-C ends it", flush=True)
         try:
             sys.stdin.read()

@@ -11,7 +11,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from tests.servers.built import module_folder
 from tests.servers.running import Program, free_port, running
 
 STARTS: Final = 120.0  # seconds that a program may take until it answers
+LOOPBACK: Final = "127.0.0.1"
 SYSTEM: Final = "volcano-system"
 _CHART: Final = Path("installer/helm/chart/volcano")
 _SCHEDULER: Final = {
@@ -48,6 +49,7 @@ class ControlPlane:
     """Of its administrator."""
     folder: Path
     """Certificates, data and logs, one `<program>.log` each."""
+    api_server: Program
 
     def api(self) -> Api:
         """A client with all rights."""
@@ -55,19 +57,23 @@ class ControlPlane:
 
 
 @contextmanager
-def control_plane(folder: Path, *, volcano: bool = True) -> Iterator[ControlPlane]:
-    """Starts everything, waits until it answers, and stops it in the reverse order when the block ends.
+def control_plane(
+    folder: Path, address: str = LOOPBACK, *, volcano: bool = True, flags: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[ControlPlane]:
+    """Starts everything, waits until it answers, and stops it in the reverse order when the block ends. The API server
+    answers at `address`, which pods may reach where they do not reach loopback. `flags` are more of them by program;
+    the last one of a name holds.
 
     Raises RuntimeError with the end of its log if a program ends or does not answer.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    keys = certificates.write(folder)
+    keys = certificates.write(folder, address)
     with ExitStack() as stack:
 
-        def start(name: str, program: Path, *flags: str) -> Program:
-            return stack.enter_context(running(name, [str(program), *flags], folder))
+        def start(name: str, program: Path, *usual: str) -> Program:
+            return stack.enter_context(running(name, [str(program), *usual, *(flags or {}).get(name, ())], folder))
 
-        etcd, api = f"http://127.0.0.1:{free_port()}", f"https://127.0.0.1:{free_port()}"
+        etcd, api = f"http://{LOOPBACK}:{free_port()}", f"https://{address}:{free_port()}"
         peers = f"http://127.0.0.1:{free_port()}"
         database = start(
             "etcd",
@@ -85,8 +91,8 @@ def control_plane(folder: Path, *, volcano: bool = True) -> Iterator[ControlPlan
             "kube-apiserver",
             programs.kubernetes("kube-apiserver"),
             f"--etcd-servers={etcd}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={address}",
+            f"--advertise-address={address}",
             "--endpoint-reconciler-type=none",
             f"--secure-port={api.rpartition(':')[2]}",
             f"--tls-cert-file={keys.server}",
@@ -100,7 +106,7 @@ def control_plane(folder: Path, *, volcano: bool = True) -> Iterator[ControlPlan
             f"--service-account-signing-key-file={keys.accounts_key}",
         )
         _wait_for(server, f"{api}/readyz", keys)
-        plane = ControlPlane(api, _kubeconfig(api, keys, folder / "kubeconfig"), folder)
+        plane = ControlPlane(api, _kubeconfig(api, keys, folder / "kubeconfig"), folder, server)
         common = [f"--kubeconfig={plane.kubeconfig}", "--leader-elect=false"]
         kubernetes = [*common, "--bind-address=127.0.0.1"]
         start(
@@ -184,7 +190,8 @@ def _start_volcano(
     start("volcano-controller-manager", programs.volcano("controller-manager"), *common)
 
     def queues() -> list[str]:
-        return [one["metadata"]["name"] for one in api.get("/apis/scheduling.volcano.sh/v1beta1/queues")["items"]]
+        found = api.get("/apis/scheduling.volcano.sh/v1beta1/queues")["items"]
+        return [one["metadata"]["name"] for one in found if one.get("status", {}).get("state") == "Open"]
 
     # The scheduler makes it as its first act, through the admission: then all of Volcano works.
     eventually("Volcano's default queue", lambda: "default" in queues(), STARTS)

@@ -64,9 +64,7 @@ class Plug:
 def network() -> Iterator[Network]:
     """One that no other test run of this machine uses, until the block ends."""
     taken = _ip("-o", "address")
-    number = next(n for n in range(200, 250) if f" 10.{n}." not in taken)
-    made = Network(f"rev{number}", f"10.{number}")
-    _ip("link", "add", made.bridge, "type", "bridge")
+    made = next(filter(_begin, (Network(f"rev{n}", f"10.{n}") for n in range(200, 250) if f" 10.{n}." not in taken)))
     try:
         _ip("address", "add", f"{made.host}/16", "dev", made.bridge)
         _ip("link", "set", made.bridge, "up")
@@ -75,6 +73,17 @@ def network() -> Iterator[Network]:
         for left in _FOLDER.glob(f"{made.bridge}-*"):
             Plug(left.name, "").pull()
         _ip("link", "delete", made.bridge)
+
+
+def _begin(network: Network) -> bool:
+    """Whether the bridge is ours: another test run may make one at the same moment."""
+    try:
+        _ip("link", "add", network.bridge, "type", "bridge")
+    except RuntimeError as error:
+        if "File exists" not in str(error):
+            raise
+        return False
+    return True
 
 
 def _ip(*words: str) -> str:

@@ -5,10 +5,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from tests.cluster.api import Api, ApiError, Json
 from tests.cluster.sandbox import Mount, Sandbox
+
+MESSAGE: Final = "/dev/termination-log"
+"""Where a container leaves its last words, unless its spec says otherwise. Containers have /dev in common with this
+machine, so an empty file stays there: removed, it would take the mounts of another test run's containers along."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,9 @@ class NotReady(RuntimeError):
 def environment(api: Api, pod: Json, container: Json, image: Image, ip: str) -> dict[str, str]:
     """Of one container: the image's, then envFrom, then env, later ones over earlier ones."""
     namespace = pod["metadata"]["namespace"]
+    server = urlsplit(api.server)
     found = {"PATH": image.path, "HOME": "/", "HOSTNAME": hostname(pod), **image.env}
+    found |= {"KUBERNETES_SERVICE_HOST": str(server.hostname), "KUBERNETES_SERVICE_PORT": str(server.port)}
     for source in container.get("envFrom", []):
         kind = "secretRef" if "secretRef" in source else "configMapRef"
         values = _data(api, namespace, kind[:-3], source[kind]["name"], optional=source[kind].get("optional", False))
@@ -69,7 +76,10 @@ def hostname(pod: Json) -> str:
 
 def sandbox(api: Api, pod: Json, container: Json, image: Image, folder: Path, hosts: Path) -> Sandbox:
     """Where the container runs. Volumes are made in `folder`, once for all containers of the pod."""
-    mounts = [Mount(hosts, "/etc/hosts")]
+    message = termination_log(folder, container)
+    message.write_bytes(b"")  # each start has its own
+    message.chmod(0o666)
+    mounts = [Mount(hosts, "/etc/hosts"), Mount(message, container.get("terminationMessagePath", MESSAGE))]
     volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
     for asked in container.get("volumeMounts", []):
         source = _volume(api, pod, volumes[asked["name"]], folder / "volumes" / asked["name"])
@@ -84,6 +94,11 @@ def sandbox(api: Api, pod: Json, container: Json, image: Image, folder: Path, ho
         group=security.get("runAsGroup", security.get("fsGroup", 0)),
         shown=image.shown,
     )
+
+
+def termination_log(folder: Path, container: Json) -> Path:
+    """What a container leaves for its status."""
+    return folder / f"{container['name']}.termination-log"
 
 
 def _value_from(api: Api, pod: Json, container: Json, source: Json, ip: str) -> str | None:

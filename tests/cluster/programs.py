@@ -1,12 +1,16 @@
-"""The programs of a Kubernetes control plane, built from their Go modules at pinned versions.
+"""The programs of a Kubernetes control plane and of its tests, built from their Go modules at pinned versions.
 
-Cold, this takes a quarter of an hour on two cores, and no time after that (~/.cache/reverie).
+    python -m tests.cluster.programs      # builds what is not in ~/.cache/reverie
+
+Cold, this takes a quarter of an hour on two cores, and no time after that.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from tests.servers.built import go_binary
+from tests.servers.s3 import versitygw
 
 HERE: Final = Path(__file__).parent
 KUBERNETES: Final = "v1.35.3"
@@ -28,6 +32,10 @@ def kubernetes(program: str) -> Path:
     return go_binary(HERE / "kubernetes", f"k8s.io/kubernetes/cmd/{program}", ldflags=_KUBERNETES_FLAGS)
 
 
+def kubectl() -> Path:
+    return go_binary(HERE / "kubectl", "k8s.io/kubernetes/cmd/kubectl", ldflags=_KUBERNETES_FLAGS)
+
+
 def volcano(program: str) -> Path:
     """controller-manager, scheduler or webhook-manager."""
     package = f"volcano.sh/volcano/cmd/{program}"
@@ -38,8 +46,22 @@ def kwok() -> Path:
     return go_binary(HERE / "kwok", "sigs.k8s.io/kwok/cmd/kwok")
 
 
+def kubeconform() -> Path:
+    return go_binary(HERE / "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform")
+
+
+def kube_score() -> Path:
+    return go_binary(HERE / "kubescore", "github.com/zegl/kube-score/cmd/kube-score", name="kube-score")
+
+
+def every_one() -> Iterator[Path]:
+    yield from (etcd(), kwok(), kubectl(), kubeconform(), kube_score(), versitygw())
+    for program in ("apiserver", "controller-manager", "scheduler"):
+        yield kubernetes(f"kube-{program}")
+    for program in ("controller-manager", "scheduler", "webhook-manager"):
+        yield volcano(program)
+
+
 if __name__ == "__main__":
-    made = [etcd(), kwok()]
-    made += [kubernetes(f"kube-{program}") for program in ("apiserver", "controller-manager", "scheduler")]
-    made += [volcano(program) for program in ("controller-manager", "scheduler", "webhook-manager")]
-    print(*made, sep="\n")
+    for made in every_one():
+        print(made, flush=True)

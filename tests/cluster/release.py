@@ -1,12 +1,16 @@
 """The chart as a release of a real cluster."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from tests.cluster.api import Api, ApiError
 from tests.cluster.cluster import Cluster
 from tests.cluster.waiting import eventually
 from tests.helm.chart import CHART, helm, scenario_file
 
+CONTROLLED: Final = ("--set", "controller.enabled=true", "--wait", "--timeout", "5m")
+TESTS: Final = "reverie.dev/tests"
+"""Label of the namespaces that tests make."""
 # What a cluster keeps of things that are gone, or changes by itself.
 _PASSING = frozenset({"Event", "Lease", "Pod", "EndpointSlice", "Endpoints", "Node", "PersistentVolume"})
 
@@ -25,15 +29,23 @@ class Release:
 
     def do(self, verb: str, *arguments: str) -> str:
         """`helm VERB NAME ...`; what it said."""
-        where = ("--namespace", self.namespace, "--kubeconfig", str(self.cluster.plane.kubeconfig))
+        where = ("--namespace", self.namespace, "--kubeconfig", str(self.cluster.kubeconfig))
         done = helm(verb, self.name, *arguments, *where, timeout=600)
         assert done.returncode == 0, f"helm {verb}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr  # a hook's log goes to the second
 
 
+def install(cluster: Cluster, *more: str) -> Release:
+    """The chart with the laptop's values, in the namespace `ml`, which enforces `restricted`."""
+    namespace(cluster.api, "ml")
+    release = Release(cluster, "reverie", "ml")
+    release.do("install", *release.chart("laptop"), *more, "--wait", "--timeout", "5m")
+    return release
+
+
 def namespace(api: Api, name: str) -> None:
     """One that enforces Pod Security `restricted`, as docs/helm.md makes it."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", TESTS: ""}
     api.post("/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
     accounts = f"/api/v1/namespaces/{name}/serviceaccounts"
     eventually("the namespace's service account", lambda: api.get(accounts)["items"])

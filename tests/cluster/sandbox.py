@@ -4,6 +4,7 @@ The files are this machine's: an image is a local environment (PATH and working 
 paths where the container mounts them, and with `read_only` all other paths refuse to be written. Needs root.
 """
 
+import contextlib
 import os
 import shlex
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 _APART: Final = ("/usr/bin/unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
+_ASIDE: Final = "/run/aside"
 _SYSTEM_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -60,11 +62,17 @@ class Sandbox:
         lines = ['CONTAINER_PATH="$PATH"', f"PATH={_SYSTEM_PATH}", f"hostname {shlex.quote(self.hostname)}"]
         if self.user:
             lines += self._hide()
-        for mount in self.mounts:
-            source, target = shlex.quote(str(mount.source)), shlex.quote(mount.target)
-            make = "mkdir -p" if mount.source.is_dir() else "touch"
-            lines += [f"[ -e {target} ] || {make} {target}", f"mount --bind {source} {target}"]
+        # Aside first, each by its number: what is mounted over /tmp hides the sources that lie there.
+        lines += [f"mkdir -p {_ASIDE}", f"mount -t tmpfs aside {_ASIDE}"]
+        makes = ["mkdir -p" if mount.source.is_dir() else "touch" for mount in self.mounts]
+        for number, (mount, make) in enumerate(zip(self.mounts, makes, strict=True)):
+            aside = f"{_ASIDE}/{number}"
+            lines += [f"{make} {aside}", f"mount --bind {shlex.quote(str(mount.source))} {aside}"]
+        for number, (mount, make) in enumerate(zip(self.mounts, makes, strict=True)):
+            target = shlex.quote(mount.target)
+            lines += [f"[ -e {target} ] || {make} {target}", f"mount --bind {_ASIDE}/{number} {target}"]
             lines += [f"mount -o remount,bind,ro {target}"] if mount.read_only else []
+        lines.append(f"umount -R {_ASIDE}")
         if self.read_only:
             lines.append("mount -o remount,bind,ro /")  # of this mount alone: what is bound over it keeps its own mode
         lines.append(f"cd {shlex.quote(cwd)}")
@@ -103,6 +111,17 @@ def kill(process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGSTOP)
         os.kill(first, signal.SIGKILL)
         process.kill()
+
+
+def freeze(process: subprocess.Popen[bytes], number: int = signal.SIGSTOP) -> None:
+    """All processes of a container stand still, as those of a machine that does not get its turn; SIGCONT ends it."""
+    left = _first(process)
+    while left:
+        one = left.pop()
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            os.kill(one, number)
+            for thread in Path(f"/proc/{one}/task").iterdir():
+                left += map(int, (thread / "children").read_text().split())
 
 
 def _first(process: subprocess.Popen[bytes]) -> list[int]:

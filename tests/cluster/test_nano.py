@@ -10,7 +10,7 @@ import pytest
 
 from nano import results
 from shards import Storage, check, dataset_digest, markers
-from tests.cluster.cluster import ROOT, Cluster
+from tests.cluster.cluster import ROOT, LocalCluster
 from tests.cluster.launched import MLFLOW, phase, pods, run, words
 from tests.cluster.waiting import eventually
 from tests.integration.test_pipeline import TINY
@@ -36,18 +36,18 @@ class Both:
 
 
 @pytest.fixture(scope="module")
-def finished(made: Cluster, storage: None, tmp_path_factory: pytest.TempPathFactory) -> Both:
+def finished(local: LocalCluster, storage: None, tmp_path_factory: pytest.TempPathFactory) -> Both:
     """2 caption pods, 3 generation pods, a gang of 2 and an evaluation; and processes in the same numbers."""
-    bucket = made.s3.folder / BUCKET
+    bucket = local.s3.folder / BUCKET
     renders = ["--recipe", "nano", "--train", "48", "--test", "24", "--data", str(bucket / "labelled")]
     subprocess.run([sys.executable, "-m", "nano.renders", *renders], cwd=ROOT, check=True)
     job = run(
-        made, "pipeline", "--root", f"s3://{BUCKET}/run", "--data", f"s3://{BUCKET}/labelled", "--mlflow", MLFLOW,
+        local, "pipeline", "--root", f"s3://{BUCKET}/run", "--data", f"s3://{BUCKET}/labelled", "--mlflow", MLFLOW,
         "--captioners", "2", "--generators", "3", "--nodes", "2", "--threads", "1", "--", *SETTINGS,
     )  # fmt: skip
-    eventually("an end of the job", lambda: phase(made, job) in ENDED, 1800)
-    assert phase(made, job) == "Completed", words(made, job)
-    roles = [pod["metadata"]["labels"]["torchx.pytorch.org/role-name"] for pod in pods(made, job)]
+    eventually("an end of the job", lambda: phase(local, job) in ENDED, 1800)
+    assert phase(local, job) == "Completed", words(local, job)
+    roles = [pod["metadata"]["labels"]["torchx.pytorch.org/role-name"] for pod in pods(local, job)]
     assert {role: roles.count(role) for role in roles} == {"caption": 2, "image": 3, "pretrain": 2, "evaluate": 1}
 
     here = tmp_path_factory.mktemp("here")
@@ -59,7 +59,7 @@ def finished(made: Cluster, storage: None, tmp_path_factory: pytest.TempPathFact
     torchx = str(Path(sys.executable).parent / "torchx")
     command = [torchx, "run", "-cfg", f"log_dir={here}/logs", "components/pipeline.py", *flags]
     subprocess.run(command, cwd=ROOT, check=True)
-    database = made.agent.folder / "pods" / "claims" / "ml" / "reverie-mlflow" / "mlflow.db"
+    database = local.agent.folder / "pods" / "claims" / "ml" / "reverie-mlflow" / "mlflow.db"
     return Both(bucket / "run", here / "run", {"cluster": losses(database), "here": losses(here / "mlflow.db")})
 
 
@@ -68,7 +68,9 @@ def losses(database: Path) -> list[float]:
     client = mlflow.MlflowClient(f"sqlite:///{database}")
     experiment = client.get_experiment_by_name("reverie")
     assert experiment is not None
-    (child,) = client.search_runs([experiment.experiment_id], "tags.mlflow.runName LIKE 'pretrain%'")
+    (child,) = client.search_runs(
+        [experiment.experiment_id], "tags.`reverie.stage` = 'pretrain' AND params.root LIKE '%/run'"
+    )
     history = client.get_metric_history(child.info.run_id, "loss/total")
     return [point.value for point in sorted(history, key=lambda point: point.step)]
 

@@ -10,8 +10,9 @@ import yaml
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.control_plane import control_plane
-from tests.cluster.launched import NAMESPACE, OPTIONS, torchx
+from tests.cluster.launched import NAMESPACE, OPTIONS, run, torchx
 from tests.cluster.release import Release, namespace
+from tests.cluster.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -91,7 +92,7 @@ def kubeconfigs(
     folder = tmp_path_factory.mktemp("kubeconfigs")
 
     def write(name: str, **changes: Any) -> str:
-        tree = yaml.safe_load(made.plane.kubeconfig.read_text())
+        tree = yaml.safe_load(made.kubeconfig.read_text())
         tree["clusters"][0]["cluster"] |= changes.get("cluster", {})
         tree["users"][0]["user"] = changes.get("user", tree["users"][0]["user"])
         tree["current-context"] = changes.get("context", tree["current-context"])
@@ -131,6 +132,19 @@ def test_a_cluster_without_volcano_says_so(made: Cluster, tmp_path: Path) -> Non
         line = refused(made, PRETRAIN, {"namespace": "default"}, {"KUBECONFIG": str(bare.kubeconfig)})
     assert "the cluster has no Volcano" in line
     assert "docs/kubernetes.md" in line
+
+
+def test_a_quota_that_stops_the_pods_of_a_job_is_told_by_its_status(made: Cluster, release: Release) -> None:
+    namespace(made.api, "crowded")
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    made.api.post("/api/v1/namespaces/crowded/resourcequotas", quota)
+    job = run(made, "generate", *ROOT, options={"namespace": "crowded", "service_account": "default"})
+    told = ("exceeded quota: none", "raise the namespace's quota")
+
+    def status() -> str:
+        return torchx(made, "status", f"kubernetes://torchx/crowded:{job}").stdout
+
+    eventually("its status says why", lambda: all(part in status() for part in told), 60)
 
 
 def test_what_is_not_there_is_said(made: Cluster, release: Release) -> None:

@@ -43,6 +43,15 @@ def test_a_volume_is_where_it_is_mounted(tmp_path: Path) -> None:
     assert not Path("/mnt/data/here").exists()
 
 
+def test_a_volume_over_the_folder_of_the_others_hides_none(tmp_path: Path) -> None:
+    """As /tmp in a pod whose token is mounted, too."""
+    for name in ("scratch", "token"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "token" / "token").write_text("secret\n")
+    mounts = [Mount(tmp_path / "scratch", str(tmp_path)), Mount(tmp_path / "token", "/mnt/token", read_only=True)]
+    assert run(Sandbox("pod-0", mounts), "cat /mnt/token/token", tmp_path.parent)[0] == 0
+
+
 def test_a_read_only_root_takes_writes_to_volumes_alone(tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()

@@ -7,10 +7,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(what: str, look: Callable[[], T], seconds: float = 60) -> T:
-    """What `look` finds, as soon as it is true."""
+def eventually(what: str, look: Callable[[], T], seconds: float = 60, every: float = 0.2) -> T:
+    """What `look` finds, as soon as it is true. Looks once in `every` seconds."""
     end = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
-        time.sleep(0.2)
+        time.sleep(every)
     return found
