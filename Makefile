@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv quickstart test test-slow test-vllm test-helm test-cluster test-example cluster lint format lock manifests chart crd helm vllm-env clean
+.PHONY: help venv quickstart test test-slow test-vllm test-helm test-cluster test-example cluster images lint format lock manifests chart crd helm vllm-env clean
 
 help: ## show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,15 @@ crd: venv
 	@mkdir -p manifests/crd
 	$(BIN)/python -m controller.crd > manifests/crd/reveries.yaml
 	$(BIN)/python -m controller.crd --spec > helm/reverie/files/crd.yaml
+
+# With buildah in docker's place: make images BUILDER="buildah".
+BUILDER ?= docker
+REGISTRY ?= ghcr.io/reverie
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+images: ## build the images of the stages and of the controller, with docker
+	@set -e; for name in captioner generator trainer controller; do \
+	    $(BUILDER) build --file images/Dockerfile --target $$name --tag $(REGISTRY)/$$name:$(VERSION) .; \
+	done
 
 helm: $(HELM) ## fetch Helm into .tools
 vllm-env: $(VLLM_VENV)/.synced ## install vLLM (CPU) into .venv-vllm
