@@ -52,7 +52,8 @@ def check(words: list[str]) -> None:
     """A command means something, as far as can be told without running it."""
     program, *arguments = words
     if program == "make":
-        assert set(arguments) <= set(MAKE.findall((ROOT / "Makefile").read_text())), arguments
+        targets = {word for word in arguments if not re.match(r"[A-Z_]+=", word)}  # and variables
+        assert targets <= set(MAKE.findall((ROOT / "Makefile").read_text())), arguments
     elif program == "torchx" and arguments[0] == "run":
         component, *flags = component_of(arguments[1:])
         if "--help" not in flags:
