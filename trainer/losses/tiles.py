@@ -19,6 +19,9 @@ so memory grows with the gradients, (A + k) * D, plus one tile, and every number
 approximated. Features are normalised where a tile needs them, forward and backward, so that there is no second copy of
 them: with x / |x| = u, what comes from above as du becomes dx = (du - u (u . du)) / |x|.
 
+On a GPU what is done to a tile (`_take`, `_give`) goes through torch.compile, which makes a few kernels of it;
+TORCH_COMPILE_DISABLE=1 switches that off. On a CPU it is eager, and needs no compiler.
+
 Shapes: A anchors of this rank, k keys of one rank, K keys of all ranks, D embedding, T x C a tile.
 
 Gradient convention. Every rank's gradients, of anchors, keys, temperature and bias, are its part of the gradient of
@@ -27,8 +30,9 @@ ranks of the parameters' gradients, which data-parallel training takes, is the g
 losses. There is no factor for the number of ranks.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import isqrt
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -39,6 +43,8 @@ from torch.autograd.function import once_differentiable
 
 from trainer.losses.precision import without_autocast
 from trainer.losses.route import Route, Tensors
+
+Step = Callable[..., None]
 
 TILE = {"cpu": 2**18}
 """Logits held at once, unless the caller says otherwise. On a CPU a tile of 1 MB in fp32 stays in a core's cache."""
@@ -82,6 +88,8 @@ class Plan:
     """Logits held at once; 0: as suits the device."""
     unit: bool = False
     """Whether features are L2-normalised."""
+    compiled: bool | None = None
+    """Whether tiles go through torch.compile; None: as suits the device."""
 
 
 def contrast(
@@ -105,7 +113,7 @@ class _Contrast(torch.autograd.Function):
         form = FORMS[plan.form]
         with without_autocast(anchor_AD):
             anchor, key = (_measured(each.detach(), temperature.dtype, plan) for each in (anchor_AD, key_kD))
-            row, column = _stream(_Logits(anchor, temperature, bias, plan), key, form)
+            row, column = _stream(_Logits(anchor, temperature, bias, plan), key)
         ctx.plan = plan
         ctx.save_for_backward(anchor_AD, anchor.length, key_kD, key.length, temperature, bias, *row, *column)
         positives_A = row.positives.round().long()
@@ -180,7 +188,7 @@ class Tile(NamedTuple):
     def mixed(self) -> bool:
         """Whether it may have positives. Most have none: the captions of two ranks are other captions. Where looking
         would wait for the device, it may."""
-        return self.positive.device.type != "cpu" or bool(self.positive.any())
+        return torch.compiler.is_compiling() or self.positive.device.type != "cpu" or bool(self.positive.any())
 
 
 class Form(Protocol):
@@ -237,9 +245,33 @@ class _Sigmoid:
 FORMS: Mapping[str, Form] = {"softmax": _Softmax(), "sigmoid": _Sigmoid()}
 
 
+class Piece(NamedTuple):
+    """What a tile is made from."""
+
+    anchor: Tensor
+    """[T, D] Over the temperature."""
+    key: Tensor
+    """[C, D]"""
+    anchor_label: Tensor
+    """[T]"""
+    key_label: Tensor
+    """[C]"""
+    own: Tensor
+    """[T] The column of the tile that is left out, if it has it."""
+
+    def tile(self, bias: Tensor, form: str) -> Tile:
+        """With its logits."""
+        logit_TC = self.anchor @ self.key.T
+        if form == "sigmoid":
+            logit_TC += bias
+        tile = Tile(self.anchor, self.key, logit_TC, self.anchor_label[:, None] == self.key_label)
+        _leave_out(tile, self.own)
+        return tile
+
+
 @dataclass(frozen=True)
 class _Logits:
-    """Computes tiles, the same in forward and backward."""
+    """Cuts the logits into pieces, the same in forward and backward."""
 
     anchor: _Features
     temperature: Tensor
@@ -251,21 +283,26 @@ class _Logits:
         """Numbers in a tile."""
         return self.plan.tile or TILE.get(self.temperature.device.type, LARGE_TILE)
 
-    def tiles(self, rank: int, block: _Features, label_k: Tensor) -> Iterator[tuple[slice, slice, Tile]]:
-        """The anchors against the keys of one rank: rows, columns among these keys, and the tile."""
+    def pieces(self, rank: int, block: _Features, label_k: Tensor) -> Iterator[tuple[slice, slice, Piece]]:
+        """The anchors against the keys of one rank: rows, columns among these keys, and the piece."""
         count = len(block.given)
         down, across = _cut(len(self.anchor.given), count, self.largest)
         for rows in down:
             anchor_TD, label_T = self.anchor.part(rows) / self.temperature, self.plan.labels.anchor[rows]
             own_T = self.plan.labels.own[rows] - rank * count
             for some in across:
-                key_CD = block.part(some)
-                logit_TC = anchor_TD @ key_CD.T
-                if self.plan.form == "sigmoid":
-                    logit_TC += self.bias
-                tile = Tile(anchor_TD, key_CD, logit_TC, label_T[:, None] == label_k[some])
-                _leave_out(tile, own_T - some.start)
-                yield rows, some, tile
+                yield rows, some, Piece(anchor_TD, block.part(some), label_T, label_k[some], own_T - some.start)
+
+    def step(self, function: Step) -> Step:
+        """What is done to a tile, as the device likes it."""
+        compiled = self.plan.compiled
+        return _compiled(function) if (self.temperature.is_cuda if compiled is None else compiled) else function
+
+
+@cache
+def _compiled(function: Step) -> Step:
+    # Pieces at the ends are smaller: one kernel for all sizes.
+    return torch.compile(function, dynamic=True)
 
 
 def _leave_out(tile: Tile, own_T: Tensor) -> None:
@@ -280,16 +317,16 @@ def _leave_out(tile: Tile, own_T: Tensor) -> None:
     tile.positive.scatter_(1, place_T1, tile.positive.gather(1, place_T1) & ~there_T1)
 
 
-def _stream(logits: _Logits, key: _Features, form: Form) -> tuple[Totals, Totals]:
+def _stream(logits: _Logits, key: _Features) -> tuple[Totals, Totals]:
     """Forward: the totals of all rows, over all keys, and of this rank's columns, over all anchors."""
     plan = logits.plan
     row, column = _nothing(logits.anchor.length), _nothing(key.length)
+    take = logits.step(_take)
 
     def visit(rank: int, read: Tensors, sums: Tensors, logs: Tensors) -> None:
-        for rows, some, tile in logits.tiles(rank, _Features(*read[:2]), read[2]):
-            form.add(row.part(rows), tile, dim=1)
-            if plan.columns:
-                form.add(Totals(logs[0][some], sums[0][some], sums[1][some]), tile, dim=0)
+        for rows, some, piece in logits.pieces(rank, _Features(*read[:2]), read[2]):
+            across = Totals(logs[0][some], sums[0][some], sums[1][some]) if plan.columns else None
+            take(piece, logits.bias, plan.form, row.part(rows), across)
 
     read = (*key, plan.labels.key)
     if not plan.columns:
@@ -299,28 +336,63 @@ def _stream(logits: _Logits, key: _Features, form: Form) -> tuple[Totals, Totals
     return row, Totals(logs[0], sums[0], sums[1])
 
 
+class _Into(NamedTuple):
+    """Where a tile's gradients go; None where none is asked for."""
+
+    anchor: Tensor
+    """[T, D] By the anchors over the temperature."""
+    key: Tensor | None
+    """[C, D]"""
+    temperature: Tensor | None
+    bias: Tensor | None
+
+
+def _take(piece: Piece, bias: Tensor, form: str, row: Totals, column: Totals | None) -> None:
+    """Forward, one tile: into the totals of its rows and columns."""
+    tile = piece.tile(bias, form)
+    FORMS[form].add(row, tile, dim=1)
+    if column is not None:
+        FORMS[form].add(column, tile, dim=0)
+
+
+def _give(
+    piece: Piece,
+    temperature: Tensor,
+    bias: Tensor,
+    form: str,
+    slopes: tuple[_Slopes, _Slopes | None],
+    into: _Into,
+) -> None:
+    """Backward, one tile: into the gradients of what it was made from."""
+    tile, (row, column) = piece.tile(bias, form), slopes
+    change_TC = FORMS[form].slope(row, tile, dim=1)
+    if column is not None:
+        change_TC += FORMS[form].slope(column, tile, dim=0)
+    if into.temperature is not None:
+        into.temperature.sub_((change_TC * (tile.logit - bias)).sum() / temperature)
+    if into.bias is not None:
+        into.bias.add_(change_TC.sum())
+    into.anchor.addmm_(change_TC, tile.key)
+    if into.key is not None:
+        into.key.addmm_(change_TC.T, tile.anchor)
+
+
 def _gradients(
     logits: _Logits, key: _Features, row: _Slopes, column: _Slopes, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
     """Backward: of anchors, keys (None if they need none), temperature and bias."""
-    plan, form = logits.plan, FORMS[logits.plan.form]
+    plan, give = logits.plan, logits.step(_give)
     along_keys = (_zeros(key),) if needed[1] else ()
     anchor_AD = _zeros(logits.anchor)
     temperature, bias = torch.zeros_like(logits.temperature), torch.zeros_like(logits.bias)
+    scalars = (temperature if needed[2] else None, bias if needed[3] else None)
 
     def visit(rank: int, read: Tensors, sums: Tensors, logs: Tensors) -> None:
         given_kD, length_k, label_k, *columns = read
-        for rows, some, tile in logits.tiles(rank, _Features(given_kD, length_k), label_k):
-            change_TC = form.slope(row.part(rows), tile, dim=1)
-            if plan.columns:
-                change_TC += form.slope(_Slopes(*columns).part(some), tile, dim=0)
-            if needed[2]:
-                temperature.sub_((change_TC * (tile.logit - logits.bias)).sum() / logits.temperature)
-            if needed[3]:
-                bias.add_(change_TC.sum())
-            anchor_AD[rows].addmm_(change_TC, tile.key)
-            if sums:
-                sums[0][some].addmm_(change_TC.T, tile.anchor)
+        for rows, some, piece in logits.pieces(rank, _Features(given_kD, length_k), label_k):
+            slopes = (row.part(rows), _Slopes(*columns).part(some) if plan.columns else None)
+            into = _Into(anchor_AD[rows], sums[0][some] if sums else None, *scalars)
+            give(piece, logits.temperature, logits.bias, plan.form, slopes, into)
 
     read = (*key, plan.labels.key, *(column if plan.columns else ()))
     sums, _ = plan.route.tour(read, along_keys, (), visit)

@@ -79,6 +79,22 @@ def test_loss_and_every_gradient_are_the_dense_ones(form, columns, tile):
     torch.testing.assert_close(results[1], results[0], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("form", "columns"), [("softmax", True), ("sigmoid", False)])
+def test_compiled_it_is_the_same(form, columns):
+    """By the compiler that a GPU gets: tiles that do not divide the logits, all gradients, a column left out."""
+    results = []
+    for compiled in (False, True):
+        tensors = inputs()
+        anchor, key, temperature, bias = tensors
+        plan = Plan(LABELS, ALONE, form, columns, tile=6, unit=True, compiled=compiled)
+        row, column = ours(anchor, key, temperature, bias, plan)
+        ((row * torch.arange(1.0, 6.0)).sum() + column.sum()).backward()
+        results.append([row.detach(), column.detach(), *(each.grad for each in tensors)])
+    torch.testing.assert_close(results[1], results[0], rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(("form", "columns"), FORMS)
 @TILES
 def test_normalised_on_the_way_is_normalised_before(form, columns, tile):
