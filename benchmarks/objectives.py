@@ -68,7 +68,8 @@ def measure(root: Path, seeds: Sequence[int], mlflow: str) -> None:
             if (recipe, seed) not in known:
                 # Its cost is that of the whole: what another process began is not gone on with.
                 shutil.rmtree(root / "checkpoints" / name, ignore_errors=True)
-                cpu = _run("trainer.pretrain", *common, "--seed", str(seed))
+                # One thread: several would spend time waiting for one another where the machine is shared.
+                cpu = _run("trainer.pretrain", *common, "--seed", str(seed), "--engine.threads", "1")
                 with (root / "objectives.jsonl").open("a") as file:
                     print(json.dumps(asdict(Cost(recipe, seed, cpu))), file=file)
             baselines = "true" if title == "SynCLR" else "false"  # they depend on nothing that was trained
