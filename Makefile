@@ -50,7 +50,7 @@ test-helm: venv $(HELM) ## the tests of the Helm chart
 ELSEWHERE := $(if $(filter command line,$(origin KUBECONFIG)),REVERIE_TEST_KUBECONFIG=$(KUBECONFIG))
 test-cluster: venv vllm-env $(HELM) $(CHECKOV) ## the tests on a real control plane, built from Go modules at first; needs root
 	$(BIN)/python -m tests.cluster.programs
-	HELM=$(HELM) CHECKOV=$(CHECKOV) $(ELSEWHERE) $(BIN)/pytest -n 2 --dist loadgroup -m 'cluster and not long' tests/cluster
+	HELM=$(HELM) CHECKOV=$(CHECKOV) $(ELSEWHERE) $(BIN)/pytest -n 2 -m 'cluster and not long' tests/cluster
 
 test-example: venv $(HELM) ## manifests/examples/nano.yaml on the cluster, to its end; not a part of CI
 	$(BIN)/python -m tests.cluster.programs
