@@ -4,6 +4,7 @@ The client's own methods make models of what comes, which takes seconds for thou
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,8 @@ Json = dict[str, Any]
 FIELD_MANAGER: Final = "reverie-controller"
 APPLY: Final = "application/apply-patch+yaml"
 JSON_PATCH: Final = "application/json-patch+json"
+_PAIRS: Final = re.compile(r"\\\\|\\u(d[89ab]..)\\u(d[c-f]..)|\\ud[89a-f]..")
+"""In JSON: an escaped backslash, a pair of surrogates, or half of one."""
 _PAGE: Final = 500  # objects per answer, as kubectl
 _PATIENCE: Final = 30.0  # seconds for an answer
 
@@ -51,7 +54,7 @@ class Api:
 
     def apply(self, path: str, body: Mapping[str, Any]) -> Json:
         """Server-side apply: the fields of `body` become ours, and those that were ours and are not in it go."""
-        return self._json("PATCH", path, {"fieldManager": FIELD_MANAGER, "force": "true"}, body, APPLY)
+        return self._json("PATCH", path, {"fieldManager": FIELD_MANAGER, "force": "true"}, as_yaml(body), APPLY)
 
     def patch(self, path: str, operations: list[Json]) -> Json:
         """A JSON patch."""
@@ -138,6 +141,18 @@ class Api:
         from urllib3.exceptions import HTTPError
 
         return HTTPError
+
+
+def as_yaml(body: Mapping[str, Any]) -> bytes:
+    """JSON that is YAML too, as which the server reads what is applied. YAML has no surrogates, by which JSON escapes
+    emoji. Half of a pair, which is no text, becomes the sign for that."""
+
+    def whole(match: re.Match[str]) -> str:
+        if match[1]:
+            return str(json.loads(f'"{match[0]}"'))
+        return match[0] if match[0] == "\\\\" else "\\ufffd"
+
+    return _PAIRS.sub(whole, json.dumps(body)).encode()
 
 
 def resource_of(path: str) -> str:

@@ -157,6 +157,17 @@ def stage_is(api: Api, name: str, stage: str, state: str) -> None:
     eventually(f"{stage} {state}", now)
 
 
+def test_what_is_applied_may_hold_any_text(plane: ControlPlane) -> None:
+    """Last words of pods come into a status: gloo's end with a beach."""
+    configuration = client.Configuration()
+    kubeconfig.load_kube_config(str(plane.kubeconfig), client_configuration=configuration)
+    path = "/api/v1/namespaces/default/configmaps/said"
+    said = "GLHF! \U0001f3d6\ufe0f \\ud83c \x1b[31m \x00 \x7f \x85 \u2028 \ufeff \uffff é"
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "said"}, "data": {"words": said}}
+    Connection(client.ApiClient(configuration)).apply(path, body)
+    assert plane.api().get(path)["data"]["words"] == said
+
+
 def test_one_resource_becomes_jobs_stage_by_stage_and_succeeds(plane: ControlPlane, controller: Replica) -> None:
     api = plane.api()
     api.post(REVERIES, reverie("whole"))
