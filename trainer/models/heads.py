@@ -5,15 +5,14 @@ is LayerNorm, and sizes are that code's. All weights start from a truncated norm
 """
 
 from itertools import pairwise
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from trainer.distributed import Gather
 from trainer.losses.precision import at_least_fp32
+from trainer.models.norms import BatchNorm
 
 
 def contrastive_head(
@@ -49,45 +48,6 @@ def siamese_heads(
     projector.extend([nn.Linear(hidden, hidden), norm(hidden)])
     predictor = nn.Sequential(nn.Linear(hidden, bottleneck), norm(bottleneck), nn.ReLU(), nn.Linear(bottleneck, hidden))
     return projector, predictor
-
-
-class BatchNorm(nn.Module):
-    """Each channel minus its mean over its deviation, over the rows of all ranks, in training and in evaluation: a head
-    is never used on single images, so there is nothing to keep a running mean for.
-
-    torch's SyncBatchNorm does the same on GPUs only. Every rank must have the same number of rows.
-    """
-
-    def __init__(self, channels: int, affine: bool, gather: Gather) -> None:
-        super().__init__()
-        self.gather = gather
-        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
-
-    def forward(self, row_NE: Tensor) -> Tensor:
-        """[N, E] in, [N, E] out, in at least float32."""
-        row_NE = at_least_fp32(row_NE)
-        rows = row_NE.shape[0] * self.gather.world
-        mean_E: Tensor = _SumOfRanks.apply(row_NE.sum(0), self.gather) / rows
-        centred_NE = row_NE - mean_E
-        variance_E: Tensor = _SumOfRanks.apply(centred_NE.square().sum(0), self.gather) / rows
-        normed_NE = centred_NE * torch.rsqrt(variance_E + 1e-5)
-        if self.weight is None or self.bias is None:
-            return normed_NE
-        return normed_NE * self.weight + self.bias
-
-
-class _SumOfRanks(torch.autograd.Function):
-    """The sum over ranks, with its gradient: what each rank feeds in reaches the losses of all of them."""
-
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor, gather: Gather) -> Tensor:
-        ctx.gather = gather
-        return gather.all_reduce_sum(tensor)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return ctx.gather.all_reduce_sum(grad), None
 
 
 class PrototypeHead(nn.Module):

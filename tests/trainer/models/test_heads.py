@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainer.distributed import Single
-from trainer.models.heads import BatchNorm, PrototypeHead, contrastive_head, siamese_heads
+from trainer.models.heads import PrototypeHead, contrastive_head, siamese_heads
 
 
 def kinds(head: nn.Sequential) -> list[str]:
@@ -23,38 +23,6 @@ def test_with_ranks_given_the_norms_are_of_the_batch():
     assert list(head[-1].parameters()) == []
     out = head(torch.randn(5, 6))
     torch.testing.assert_close(out.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
-
-
-def test_batch_norm_of_two_rows_by_hand():
-    """Rows 1 and 3 have the mean 2 and the deviation 1: -1 and 1, in training and in evaluation."""
-    norm = BatchNorm(1, affine=False, gather=Single())
-    for mode in (True, False):
-        out = norm.train(mode)(torch.tensor([[1.0], [3.0]]))
-        torch.testing.assert_close(out, torch.tensor([[-1.0], [1.0]]), atol=1e-5, rtol=0)
-
-
-def test_batch_norm_keeps_nothing_between_calls():
-    """So a second pass over a micro-batch, as accumulation makes, counts nothing twice."""
-    norm = BatchNorm(4, affine=True, gather=Single())
-    assert not list(norm.buffers())
-    row = torch.randn(6, 4)
-    first = norm(row)
-    norm(10 + 3 * torch.randn(6, 4))
-    assert torch.equal(norm(row), first)
-
-
-def test_batch_norm_and_its_gradients_are_torch_s():
-    ours, theirs = BatchNorm(4, affine=True, gather=Single()).double(), nn.BatchNorm1d(4).double()
-    row, target = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
-    outcomes = []
-    for norm in (ours, theirs):
-        with torch.no_grad():
-            norm.weight.copy_(torch.arange(1.0, 5.0))
-        given = row.clone().requires_grad_()
-        out = norm(given)
-        (out * target).sum().backward()
-        outcomes.append((out, given.grad, norm.weight.grad, norm.bias.grad))
-    torch.testing.assert_close(*outcomes)
 
 
 def test_siamese_heads_are_simsiam_s():
