@@ -29,7 +29,7 @@ from config.section import flatten
 from shards import Storage
 from trainer.config import PretrainConfig
 from trainer.dataset import Dataset, decode_dataset, encode_dataset
-from trainer.models.vit import Encoder, ViT
+from trainer.models.encoder import new_encoder
 
 MODEL, OPTIMIZER, ENCODER = "model.safetensors", "optimizer.safetensors", "encoder.safetensors"
 CONFIG, STATE, COMMITTED, LATEST = "config.json", "state.json", "COMMITTED", "latest"
@@ -155,9 +155,9 @@ class Checkpoints:
             raise DataError(f"{self.storage.url(self.folder)}: {wanted}; there are: {known}")
         step = steps[-1] if step is None else step
         config = PretrainConfig.model_validate_json(self._get(step, CONFIG))
-        encoder = Encoder(ViT(config.model, drop_path=0.0), average=config.objective.pools_patches)
+        encoder = new_encoder(config.model, average=config.objective.pools_patches)
         encoder.load_state_dict(load_tensors(self._get(step, ENCODER)))
-        return encoder.eval().requires_grad_(False)
+        return encoder
 
     def _folders(self) -> list[int]:
         names = (entry.name for entry in self.storage.entries(self.folder) if entry.folder)

@@ -164,21 +164,27 @@ def _ordered(name: str, pair: Pair, low: float = 0.0, high: float = float("inf")
 
 
 class ModelConfig(Section):
-    """The vision transformer (ViT) that is trained and, at the end, exported."""
+    """The encoder that is trained and, at the end, exported: a vision transformer (ViT), or CLIP's ResNet."""
 
+    resnet: tuple[int, ...] = ()
+    """Bottlenecks of the four stages of CLIP's modified ResNet, which then takes the ViT's place: [3, 4, 6, 3] with
+    `width` 2048 is RN50. Empty, as in most papers here, switches it off: the ViT. Not for SynCLR, local crops or
+    gradient accumulation."""
     image_size: int = Field(224, gt=0)
     """Side of the global crops, pixels; a multiple of `patch_size`. 224 is the paper's."""
     patch_size: int = Field(16, gt=0)
-    """Side of one patch, pixels. 16 for ViT-B, 14 for ViT-L in the paper."""
+    """Side of one patch, pixels. 16 for ViT-B, 14 for ViT-L in the paper. With `resnet` 32: what lies under one place
+    of its last map."""
     stem: Literal["patch", "conv"] = "patch"
     """What makes tokens of pixels: one linear map of each patch, the paper's; or convolutions that halve the sides
     until a patch is a token, from which small models learn outlines many times sooner (benchmarks/small_vit.md)."""
     width: int = Field(768, gt=0)
-    """Channels of a token; a multiple of `heads`. 768 is ViT-B."""
+    """Channels of a token and of the feature; a multiple of `heads`. 768 is ViT-B. With `resnet` channels of its last
+    map, 32 times those after its stem: 2048 is RN50 and RN101."""
     depth: int = Field(12, gt=0)
     """Transformer blocks. 12 is ViT-B."""
     heads: int = Field(12, gt=0)
-    """Attention heads. 12 is ViT-B."""
+    """Attention heads. 12 is ViT-B. With `resnet` those that pool its last map, of 64 channels each: width / 64."""
     mlp_ratio: float = Field(4.0, gt=0)
     """Hidden width of the MLP over `width`. 4 in every ViT of the paper (no SwiGLU, no LayerScale)."""
     init: Literal["normal", "xavier"] = "normal"
@@ -187,10 +193,12 @@ class ModelConfig(Section):
     0.02, blocks of so few channels change their tokens little at first (benchmarks/small_vit.md)."""
     drop_path: float = Field(0.1, ge=0, lt=1)
     """Stochastic depth of the last block, growing linearly from 0 at the first; student only. 0 switches it off. 0.1 is
-    the paper's for ViT-B, 0.4 for ViT-L."""
+    the paper's for ViT-B, 0.4 for ViT-L. With `resnet`, which has none, 0."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.resnet:
+            self._fits_resnet()
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size must be a multiple of patch_size ({self.patch_size}), got {self.image_size}")
         if self.width % self.heads:
@@ -198,6 +206,20 @@ class ModelConfig(Section):
         if self.stem == "conv" and (self.patch_size & (self.patch_size - 1) or self.patch_size < 2):
             raise ValueError(f"patch_size must be 2, 4, 8, ... for the stem conv, got {self.patch_size}")
         return self
+
+    def _fits_resnet(self) -> None:
+        if len(self.resnet) != 4 or min(self.resnet) < 1:
+            raise ValueError(f"resnet must be four numbers of bottlenecks, each at least 1, got {self.resnet}")
+        if self.patch_size != 32:
+            raise ValueError(f"patch_size must be 32 with resnet, which halves maps five times, got {self.patch_size}")
+        if self.heads * 64 != self.width:
+            raise ValueError(f"heads must be width / 64 ({self.width / 64:g}) with resnet, got {self.heads}")
+        if self.drop_path:
+            raise ValueError(f"drop_path must be 0 with resnet, which has no stochastic depth, got {self.drop_path}")
+        for name in ("stem", "depth", "mlp_ratio", "init"):
+            value, default = getattr(self, name), type(self).model_fields[name].default
+            if value != default:
+                raise ValueError(f"{name} is the ViT's: with resnet leave it at {default}, got {value}")
 
     @property
     def tokens(self) -> int:
@@ -420,6 +442,8 @@ class PretrainConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.model.resnet:
+            self._fits_resnet()
         if self.batch.local_crops and self.batch.local_size % self.model.patch_size:
             raise ValueError(
                 f"batch.local_size must be a multiple of model.patch_size ({self.model.patch_size}), "
@@ -441,3 +465,22 @@ class PretrainConfig(Section):
                 f"{self.batch.global_crops}"
             )
         return self
+
+    def _fits_resnet(self) -> None:
+        if isinstance(self.objective, SynCLRConfig):
+            raise ValueError(
+                "objective.kind must not be synclr with model.resnet: masked patches and local crops need the ViT, and "
+                f"a teacher that averages weights has no BatchNorm of its own; got {self.objective.kind}"
+            )
+        if self.batch.local_crops:
+            raise ValueError(
+                "batch.local_crops must be 0 with model.resnet, whose attention pools maps of one size; got "
+                f"{self.batch.local_crops}"
+            )
+        if self.engine.accumulate > 1:
+            raise ValueError(
+                "engine.accumulate must be 1 with model.resnet, whose BatchNorm is of the whole batch and not of a "
+                f"micro-batch; got {self.engine.accumulate}"
+            )
+        if isinstance(self.objective, DeCLIPConfig) and self.objective.freeze_stem:
+            raise ValueError("objective.freeze_stem must be false with model.resnet: only a ViT's is frozen; got True")

@@ -15,7 +15,7 @@ from tests.trainer.objectives import small
 from tests.trainer.objectives_for_tests import Killed, Log, dies_at
 from tests.trainer.scenes import VIEWS, pretrain_config, sample, shard
 from trainer.checkpoint import Checkpoints
-from trainer.config import ObjectiveConfig, PretrainConfig
+from trainer.config import ModelConfig, ObjectiveConfig, PretrainConfig
 from trainer.loop import train
 
 STEPS = 6
@@ -38,7 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     return folder
 
 
-def config_of(root: str, name: str, objective: ObjectiveConfig) -> PretrainConfig:
+def config_of(root: str, name: str, objective: ObjectiveConfig, model: ModelConfig | None = None) -> PretrainConfig:
     base = pretrain_config(root)
     two = {"images_per_caption": 1, "global_crops": VIEWS} if objective.kind in ("simclr", "declip") else {}
     if objective.kind != "synclr":
@@ -47,6 +47,7 @@ def config_of(root: str, name: str, objective: ObjectiveConfig) -> PretrainConfi
         update={
             "run": name.replace(" ", "-"),
             "objective": objective,
+            "model": model or base.model,
             "batch": base.batch.model_copy(update=two),
             "schedule": base.schedule.model_copy(update={"steps": STEPS}),
         }
@@ -62,7 +63,20 @@ def final(config: PretrainConfig) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", KINDS)
 def test_resumed_at_a_random_step_it_ends_as_if_it_had_not_been(root: str, name: str):
     """Losses and all that the checkpoint holds, to the last digit. Checkpoints are two steps apart."""
-    config = config_of(root, name, KINDS[name])
+    ends_as_if_it_had_not_been(config_of(root, name, KINDS[name]))
+
+
+@pytest.mark.parametrize("name", ["clip", "declip", "superclass"])
+def test_so_does_a_resnet(root: str, name: str):
+    """With its norms' running statistics, beside what objectives keep; they are in the encoder that is exported."""
+    ends_as_if_it_had_not_been(config := config_of(root, f"{name} resnet", KINDS[name], small.RESNET))
+    mean = final(config)["backbone.bn1.running_mean"]
+    assert mean.abs().min() > 0
+    encoder = Checkpoints(Storage(root), config.run).encoder()
+    assert torch.equal(encoder.state_dict()["resnet.bn1.running_mean"], mean)
+
+
+def ends_as_if_it_had_not_been(config: PretrainConfig) -> None:
     straight, first, rest = Log(), Log(dies_at(died := random.Random().randrange(1, STEPS))), Log()
     print(f"dies in loss {died}")
     train(config.model_copy(update={"run": f"{config.run}-straight"}), straight.build)

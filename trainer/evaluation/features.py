@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.config import ModelConfig
-from trainer.models.vit import Encoder, ViT
+from trainer.models.encoder import new_encoder
 
 Triple = tuple[float, float, float]
 PIXELS: Final = 16  # side that raw pixels are averaged to: 768 numbers, where all of 64x64 would be 12288
@@ -76,7 +76,7 @@ def random_encoder(model: ModelConfig, seed: int) -> nn.Module:
     """The same architecture with the weights it starts from. Leaves torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Encoder(ViT(model, drop_path=0.0)).eval().requires_grad_(False)
+        return new_encoder(model)
 
 
 @torch.inference_mode()

@@ -14,33 +14,35 @@ from torch import Tensor, nn
 from trainer.config import CLIPConfig, ModelConfig, SigLIPConfig
 from trainer.distributed import Gather
 from trainer.losses.route import ROUTES
+from trainer.models.encoder import backbone, exported
+from trainer.models.norms import settle
 from trainer.models.text import Temperature, TextTower, image_projection
 from trainer.models.tokenizers import tokenizer
-from trainer.models.vit import Encoder, ViT
 from trainer.objectives.protocol import Comparing, Embedded
 
 
 class Backbone(nn.Module):
-    """The encoder. Objectives add their heads."""
+    """The encoder, whose output has `.cls`, `model.width` channels wide. Objectives add their heads."""
 
-    def __init__(self, model: ModelConfig) -> None:
+    def __init__(self, model: ModelConfig, gather: Gather) -> None:
         super().__init__()
-        self.backbone = ViT(model, model.drop_path)
+        self.backbone = backbone(model, model.drop_path, gather)
 
 
 Held = TypeVar("Held", bound=Backbone)
 
 
 class Base(Comparing, Generic[Held]):
-    """Its networks are what it trains and saves; it keeps no state between steps, and learns no temperature."""
+    """Its networks are what it trains and saves; it keeps no state of its own between steps, and learns no temperature.
+    One that does keep some calls this one's `after_step` too."""
 
     networks: Held
 
     def modules(self) -> Held:
         return self.networks
 
-    def encoder(self) -> Encoder:
-        return Encoder(self.networks.backbone)
+    def encoder(self) -> nn.Module:
+        return exported(self.networks.backbone)
 
     def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         return self.compare(self.embed(batch))
@@ -49,15 +51,16 @@ class Base(Comparing, Generic[Held]):
         return []
 
     def after_step(self, step: int) -> None:
-        """Nothing moves."""
+        """The running statistics of a ResNet's norms move."""
+        settle(self.networks.backbone)
 
 
 class Towers(Backbone):
     """Image and text tower, and the temperature."""
 
-    def __init__(self, config: CLIPConfig | SigLIPConfig, model: ModelConfig) -> None:
+    def __init__(self, config: CLIPConfig | SigLIPConfig, model: ModelConfig, gather: Gather) -> None:
         """Raises ConfigError if the tokenizer's file cannot be read."""
-        super().__init__(model)
+        super().__init__(model, gather)
         words = tokenizer(config.tokenizer)
         self.image_projection = image_projection(model.width, config.embedding)
         self.text = TextTower(config.text, words.size, words.context, config.embedding)

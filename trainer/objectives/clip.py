@@ -8,7 +8,8 @@ With several images to a caption each chooses the caption, and the caption share
 comes twice in a batch is no negative of itself: pairs are told by the captions' numbers in the dataset.
 
 What deviates: the image tower is the ViT of the other objectives (no norm before its blocks, timm's initial weights),
-so that objectives can be compared; the maximum of the scale holds in the gradient too (models/text.py: Temperature).
+so that objectives can be compared; a ResNet's projection has no bias, and its BatchNorm is over all ranks; the maximum
+of the scale holds in the gradient too (models/text.py: Temperature).
 
 Shapes: B captions of this rank, A images (trainer/batch.py: G), D width, E embedding.
 """
@@ -27,7 +28,7 @@ class CLIP(Pairs[Towers]):
 
     def __init__(self, config: CLIPConfig, model: ModelConfig, gather: Gather, steps: int) -> None:
         """Raises ConfigError if the tokenizer's file cannot be read."""
-        super().__init__(config, Towers(config, model), gather)
+        super().__init__(config, Towers(config, model, gather), gather)
 
     def compare(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         temperature = self.networks.temperature()

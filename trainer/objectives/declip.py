@@ -16,7 +16,7 @@ part of the checkpoint and moves after the step; neighbours are looked for befor
 What deviates from the authors' code: its queue is each rank's own, begins with random vectors, is not saved, and drops
 what is left over when it wraps round; here only what was put in is found (until then L_neighbours is 0), and it wraps.
 Its weights are 0.4 for the mean of L_clip and L_views' pairs; the equation is the paper's. BatchNorm in SimSiam's heads
-is over all ranks. The image tower is the ViT of the other objectives. Synonyms come from a file.
+is over all ranks. The image tower is the ViT of the other objectives, or CLIP's ResNet. Synonyms come from a file.
 
 Shapes: B captions of this rank, I images (views apart), T numbers of a text, D width, E embedding, M masked words of
 this rank, Q the queue.
@@ -38,6 +38,7 @@ from trainer.losses.tiles import LARGE_TILE
 from trainer.models.heads import siamese_heads
 from trainer.models.text import Temperature, TextTower, image_projection
 from trainer.models.tokenizers import tokenizer
+from trainer.models.vit import ViT
 from trainer.objectives.base import Backbone, Base
 from trainer.objectives.protocol import Embedded
 from trainer.text_views import NOTHING
@@ -77,9 +78,11 @@ class Networks(Backbone):
     queued: Tensor
 
     def __init__(self, config: DeCLIPConfig, model: ModelConfig, gather: Gather) -> None:
-        super().__init__(model)
+        super().__init__(model, gather)
         words = tokenizer(config.tokenizer)
-        self.backbone.patch_embed.requires_grad_(not config.freeze_stem)
+        if config.freeze_stem:
+            assert isinstance(self.backbone, ViT), "PretrainConfig refuses it"
+            self.backbone.patch_embed.requires_grad_(False)
         self.image_projection = image_projection(model.width, config.embedding)
         self.projector, self.predictor = siamese_heads(
             config.embedding,
@@ -152,6 +155,7 @@ class DeCLIP(Base[Networks]):
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """The texts of the step, of all ranks and in the order of the run, are put into the queue."""
+        super().after_step(step)
         if self._seen is None:
             return
         masked_BE, changed_BE, position_B = (self.gather.all_gather(each) for each in self._seen)

@@ -25,8 +25,8 @@ from trainer.objectives.protocol import Embedded
 class Networks(Towers):
     """Both towers, temperature and bias."""
 
-    def __init__(self, config: SigLIPConfig, model: ModelConfig) -> None:
-        super().__init__(config, model)
+    def __init__(self, config: SigLIPConfig, model: ModelConfig, gather: Gather) -> None:
+        super().__init__(config, model, gather)
         self.bias = Learned(config.bias_start)
 
 
@@ -35,7 +35,7 @@ class SigLIP(Pairs[Networks]):
 
     def __init__(self, config: SigLIPConfig, model: ModelConfig, gather: Gather, steps: int) -> None:
         """Raises ConfigError if the tokenizer's file cannot be read."""
-        super().__init__(config, Networks(config, model), gather)
+        super().__init__(config, Networks(config, model, gather), gather)
 
     def compare(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         temperature, bias = self.networks.temperature(), self.networks.bias()

@@ -38,7 +38,7 @@ class Networks(Backbone):
     """The encoder, its projector and, for StableRep++, the text tower."""
 
     def __init__(self, config: StableRepConfig, model: ModelConfig, gather: Gather) -> None:
-        super().__init__(model)
+        super().__init__(model, gather)
         batch_of = gather if config.head_norm == "batch" else None
         self.projector = contrastive_head(
             model.width, config.projector_hidden, config.embedding, config.projector_layers, batch_of

@@ -6,14 +6,15 @@ Pre-Training", Huang et al. 2024, Eq. 1-3).
 y says which subwords the caption has, and w_v how rare each was in the captions seen so far: log((N + 1) / (df_v + 1)).
 There is no text tower. The paper's other losses (its Table 6) stand in losses/subwords.py.
 
-The image's feature is the mean of its patches. Counts N and df include the batch, as in the reference; they are whole
-numbers and part of the checkpoint, and move after the step, so that a step which is dropped does not count.
+The image's feature is the mean of its patches; a ResNet's is what its attention gives. Counts N and df include the
+batch, both as in the reference; they are whole numbers and part of the checkpoint, and move after the step, so that a
+step which is dropped does not count.
 
 What deviates: begin, end and filling are left out of y. The reference keeps them and trusts their weight to be 0, as it
 is until one caption fills the whole context; then an empty caption has filling for its only class. The norm before the
 mean is over each patch (timm's), where the reference norms the mean only; the head norms the mean here too.
 
-Shapes: B captions of this rank, A images (trainer/batch.py: G), T numbers of a text, N patches, D width, V subwords.
+Shapes: B captions of this rank, A images (trainer/batch.py: G), T numbers of a text, D width, V subwords.
 """
 
 from collections.abc import Mapping
@@ -26,8 +27,8 @@ from trainer.config import ModelConfig, SuperClassConfig
 from trainer.distributed import Gather
 from trainer.losses import subwords
 from trainer.losses.precision import at_least_fp32, without_autocast
+from trainer.models.encoder import exported
 from trainer.models.tokenizers import PAD, Tokenizer, tokenizer
-from trainer.models.vit import Encoder
 from trainer.objectives.base import Backbone, Base
 from trainer.objectives.protocol import Embedded
 
@@ -38,8 +39,8 @@ class Networks(Backbone):
     captions: Tensor
     frequency: Tensor
 
-    def __init__(self, model: ModelConfig, size: int) -> None:
-        super().__init__(model)
+    def __init__(self, model: ModelConfig, gather: Gather, size: int) -> None:
+        super().__init__(model, gather)
         self.norm = nn.LayerNorm(model.width)
         self.classifier = nn.Linear(model.width, size)
         nn.init.normal_(self.classifier.weight, std=model.width**-0.5)
@@ -59,16 +60,16 @@ class SuperClass(Base[Networks]):
         self.config, self.gather = config, gather
         words = tokenizer(config.tokenizer)
         self.size, self.without = words.size, left_out(words, stop_words=config.stop_words)
-        self.networks = Networks(model, words.size)
+        self.networks = Networks(model, gather, words.size)
+        self._feature = exported(self.networks.backbone, average=True)
         self._counted: tuple[Tensor, Tensor] | None = None
 
-    def encoder(self) -> Encoder:
-        return Encoder(self.networks.backbone, average=True)
+    def encoder(self) -> nn.Module:
+        return self._feature
 
     def embed(self, batch: Mapping[str, Tensor]) -> Embedded:
         networks, token_BT = self.networks, batch["tokens"]
-        patch_AND = networks.backbone(batch["global_crops"]).patches
-        score_AV = networks.classifier(networks.norm(patch_AND.mean(1)))
+        score_AV = networks.classifier(networks.norm(self._feature(batch["global_crops"])))
         return {"score": score_AV, "of_image": token_BT.repeat(len(score_AV) // len(token_BT), 1), "tokens": token_BT}
 
     def compare(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
@@ -87,6 +88,7 @@ class SuperClass(Base[Networks]):
 
     def after_step(self, step: int) -> None:
         """The captions of the step count as seen."""
+        super().after_step(step)
         if self._counted is not None:
             self.networks.captions.copy_(self._counted[0])
             self.networks.frequency.copy_(self._counted[1])

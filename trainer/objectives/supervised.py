@@ -42,8 +42,8 @@ def cross_entropy(score_AC: Tensor, class_A: Tensor, smoothing: float, gather: G
 class Networks(Backbone):
     """The encoder and its classifier."""
 
-    def __init__(self, model: ModelConfig, classes: int) -> None:
-        super().__init__(model)
+    def __init__(self, model: ModelConfig, gather: Gather, classes: int) -> None:
+        super().__init__(model, gather)
         self.classifier = nn.Linear(model.width, classes)
         nn.init.trunc_normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)
@@ -62,7 +62,7 @@ class Supervised(Base[Networks]):
             raise ConfigError(
                 f"objective.classes: {config.classes!r} has {classes} classes; two are needed to tell apart"
             )
-        self.networks = Networks(model, classes)
+        self.networks = Networks(model, gather, classes)
 
     def embed(self, batch: Mapping[str, Tensor]) -> Embedded:
         score_AC = self.networks.classifier(self.networks.backbone(batch["global_crops"]).cls)

@@ -21,6 +21,8 @@ from trainer.distributed import Gather, Single
 from trainer.objectives.protocol import Comparing
 
 MODEL = ModelConfig(image_size=16, patch_size=8, width=16, depth=1, heads=2, drop_path=0.0)
+RESNET = ModelConfig(resnet=(1, 2, 1, 1), image_size=64, patch_size=32, width=128, heads=2, drop_path=0.0)
+"""A last map of 2 x 2, and channels from 2 to 128."""
 WORDS = TokenizerConfig(kind="words", context=8)
 TEXT = TextConfig(width=16, depth=1, heads=2)
 CAPTIONS, VIEWS = 4, 4
@@ -87,6 +89,11 @@ def batch(captions: slice = slice(CAPTIONS)) -> dict[str, Tensor]:
         "changed": changed[captions],
         "concepts": torch.tensor([3, -1, 5, 3])[captions],
     }
+
+
+def enlarged(small_batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The batch with crops of 64 pixels, for `RESNET`."""
+    return small_batch | {"global_crops": small_batch["global_crops"].repeat_interleave(4, 2).repeat_interleave(4, 3)}
 
 
 def parts(count: int, of: slice = slice(CAPTIONS)) -> list[dict[str, Tensor]]:

@@ -26,9 +26,9 @@ SPLITS = {"0": (0, 0), "1": (1, 0), "2": (2, 0), "3": (3, 0), "3, small paramete
 CURVE = (2e-6, 0.0)
 """Relative and absolute. Sums over ranks and parameters are in another order, in float32; seen were 2e-7."""
 WEIGHTS = (1e-4, 1e-5)
-WITHOUT_GRADIENT = ("attn.qkv.bias", "attn.in_proj_bias")
-"""A third of these, the keys' bias, cancels in the softmax. Its gradient is rounding alone, and AdamW's first steps are
-as long for that as for any other: seen were 1e-4."""
+WITHOUT_GRADIENT = ("attn.qkv.bias", "attn.in_proj_bias", "attnpool.k_proj.bias")
+"""The keys' bias, a third of the first two, cancels in the softmax. Its gradient is rounding alone, and AdamW's first
+steps are as long for that as for any other: seen were 1e-4."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ CASES = {
         name: Case(small.CONFIGS[name], small.MODEL, ("0", "1", "2", "3"))
         for name in ("simclr", "supervised", "stablerep plus", "clip", "siglip", "declip", "superclass")
     },
+    "clip resnet": Case(small.CONFIGS["clip"], small.RESNET, ("0", "1", "2", "3")),
 }
 
 
@@ -66,7 +67,8 @@ def batch(name: str, rank: int) -> dict[str, Tensor]:
     if name != "synclr":
         each = small.CAPTIONS // WORLD
         mine = small.batch(slice(rank * each, (rank + 1) * each))
-        return mine | {"global_crops": mine["global_crops"].float()}
+        mine |= {"global_crops": mine["global_crops"].float()}
+        return mine if CASES[name].model is small.MODEL else small.enlarged(mine)
     generator = torch.Generator().manual_seed(rank)
     mask = torch.zeros(VIEWS * CAPTIONS, TOKENS, dtype=torch.bool)
     mask[: 3 - rank, :8] = True
