@@ -61,6 +61,30 @@ def test_other_sizes_differ_as_their_papers_say():
     assert (longest.batch.augment.hue, longest.batch.augment.gray, longest.batch.augment.blur) == (0.08, 0.2, 0.0)
 
 
+def test_clips_resnets_are_the_papers_tables_18_and_19():
+    """Learning rate, common space, text tower, side of the images; 32 epochs of 400M pairs. Their sizes are compared
+    with the published models' in models/test_encoder.py."""
+    expected = {
+        "rn50": (5e-4, 1024, 512, 8, 224),
+        "rn101": (5e-4, 512, 512, 8, 224),
+        "rn50x4": (5e-4, 640, 640, 10, 288),
+        "rn50x16": (4e-4, 768, 768, 12, 384),
+        "rn50x64": (3.6e-4, 1024, 1024, 16, 448),
+    }
+    for name, numbers in expected.items():
+        config = RECIPES[f"clip_{name}"]()
+        text = config.objective.text
+        found = config.schedule.lr, config.objective.embedding, text.width, text.heads, config.model.image_size
+        assert found == numbers, name
+        assert (config.optimizer.betas, config.optimizer.epsilon) == ((0.9, 0.999), 1e-8), name
+        assert (config.schedule.warmup_steps, config.schedule.weight_decay_end) == (2000, 0.2), name
+        assert config.schedule.steps * config.batch.captions == 32 * 400_000_000, name
+    declip, of_vit, superclass = (RECIPES[name]() for name in ("declip_rn50", "declip_vit_b32", "superclass_rn50"))
+    assert (declip.objective.embedding, declip.objective.freeze_stem) == (1024, False)
+    assert (declip.batch, declip.schedule, declip.optimizer) == (of_vit.batch, of_vit.schedule, of_vit.optimizer)
+    assert superclass.schedule.steps * superclass.batch.captions == 1_280_000_000
+
+
 def test_every_pretraining_recipe_has_an_evaluation_of_its_run():
     assert {name: make().run for name, make in EVALUATIONS.items()} == {
         name: make().run for name, make in RECIPES.items()

@@ -1,9 +1,10 @@
 """CLIP's recipes.
 
 `vit_b32`, `vit_b16` and `vit_l14` are the paper's runs (Radford et al. 2021, Tables 18 to 20): 32 epochs of 400M pairs
-in batches of 32768. `vit_s16` and `vit_l16` are the CLIP that SuperClass is compared with (Huang et al. 2024): 512M
-pairs in batches of 16384; that paper gives these two numbers, rate and warm-up are those of its own runs, the rest is
-as above. `nano` reads words.
+in batches of 32768. So are `rn50`, `rn101`, `rn50x4`, `rn50x16` and `rn50x64`, whose image tower is a ResNet, with a
+second beta and an epsilon of their own. `vit_s16` and `vit_l16` are the CLIP that SuperClass is compared with (Huang et
+al. 2024): 512M pairs in batches of 16384; that paper gives these two numbers, rate and warm-up are those of its own
+runs, the rest is as above. `nano` reads words.
 """
 
 from trainer.config import (
@@ -69,6 +70,33 @@ def vit_l16() -> PretrainConfig:
     return _compared("clip-vit-l16", large(patch=16), objective)
 
 
+def rn50() -> PretrainConfig:
+    """RN50 with a text tower of width 512."""
+    return _resnet("clip-rn50", resnet((3, 4, 6, 3)), embedding=1024, text=512)
+
+
+def rn101() -> PretrainConfig:
+    """RN101: three times the bottlenecks in the third stage, half the common space."""
+    return _resnet("clip-rn101", resnet((3, 4, 23, 3)), embedding=512, text=512)
+
+
+def rn50x4() -> PretrainConfig:
+    """RN50 with four times the work, on images of 288 pixels."""
+    return _resnet("clip-rn50x4", resnet((4, 6, 10, 6), width=2560, image_size=288), embedding=640, text=640)
+
+
+def rn50x16() -> PretrainConfig:
+    """Sixteen times, on images of 384 pixels, at the paper's lower rate for it."""
+    model = resnet((6, 8, 18, 8), width=3072, image_size=384)
+    return _resnet("clip-rn50x16", model, embedding=768, text=768, lr=4e-4)
+
+
+def rn50x64() -> PretrainConfig:
+    """Sixty-four times, on images of 448 pixels, at the paper's lower rate for it."""
+    model = resnet((3, 15, 36, 10), width=4096, image_size=448)
+    return _resnet("clip-rn50x64", model, embedding=1024, text=1024, lr=3.6e-4)
+
+
 def nano() -> PretrainConfig:
     """A minute or two on two cores, on the small world's words."""
     base = synclr.comparable()
@@ -89,6 +117,27 @@ def small() -> ModelConfig:
 def large(patch: int) -> ModelConfig:
     """ViT-L."""
     return ModelConfig(image_size=224, patch_size=patch, width=1024, depth=24, heads=16, drop_path=0.0)
+
+
+def resnet(bottlenecks: tuple[int, ...], width: int = 2048, image_size: int = 224) -> ModelConfig:
+    """CLIP's modified ResNet; 2048 channels are RN50's and RN101's."""
+    return ModelConfig(
+        resnet=bottlenecks, image_size=image_size, patch_size=32, width=width, heads=width // 64, drop_path=0.0
+    )
+
+
+def _resnet(run: str, model: ModelConfig, embedding: int, text: int, lr: float = 5e-4) -> PretrainConfig:
+    """`text`: width of the text tower, whose heads are 64 channels wide."""
+    base = vit_b16()
+    return base.model_copy(
+        update={
+            "run": run,
+            "model": model,
+            "objective": CLIPConfig(embedding=embedding, text=TextConfig(width=text, depth=12, heads=text // 64)),
+            "optimizer": OptimizerConfig(betas=(0.9, 0.999), epsilon=1e-8),
+            "schedule": base.schedule.model_copy(update={"lr": lr}),
+        }
+    )
 
 
 def _compared(run: str, model: ModelConfig, objective: CLIPConfig) -> PretrainConfig:

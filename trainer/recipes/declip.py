@@ -2,7 +2,8 @@
 
 `vit_b32` is the authors' run on YFCC15M (their configs): batches of 4096, learning rate 1e-3 after 2500 steps of
 warm-up, 128,000 steps, MoCo v2's augmentation for both views, the patch embedding frozen. Their warm-up begins at 1e-4,
-ours at 0. Say where synonyms are: `--objective.text_view.synonyms`; without, words are swapped or deleted only.
+ours at 0. `rn50` is their run with CLIP's ResNet: the same but for a common space of 1024, and nothing is frozen. Say
+where synonyms are: `--objective.text_view.synonyms`; without, words are swapped or deleted only.
 """
 
 from trainer.config import (
@@ -39,6 +40,13 @@ def vit_b32() -> PretrainConfig:
             steps=128_000, warmup_steps=2500, lr=1e-3, weight_decay_start=0.1, weight_decay_end=0.1
         ),
     )
+
+
+def rn50() -> PretrainConfig:
+    """RN50 with a text tower of width 512."""
+    base = vit_b32()
+    objective = base.objective.model_copy(update={"embedding": 1024, "freeze_stem": False})
+    return base.model_copy(update={"run": "declip-rn50", "model": clip.resnet((3, 4, 6, 3)), "objective": objective})
 
 
 def nano() -> PretrainConfig:

@@ -2,7 +2,8 @@
 
 `vit_s16`, `vit_b16` and `vit_l16` are the authors' runs of 512M samples (their configs): batches of 16384, learning
 rate 5e-4, 500 steps of warm-up, whatever the size. For their runs of 1.28B: `--schedule.steps 78125`. `vit_l14` is
-their largest, 12.8B samples in batches of 90112, with stronger augmentation.
+their largest, 12.8B samples in batches of 90112, with stronger augmentation. `rn50` is their ResNet's run of 1.28B
+samples, for which they give no more: betas and epsilon are CLIP's for ResNets, the rest is as for the ViTs.
 """
 
 from trainer.config import (
@@ -56,6 +57,19 @@ def vit_l14() -> PretrainConfig:
             "model": clip.large(patch=14),
             "optimizer": OptimizerConfig(betas=(0.9, 0.95), epsilon=1e-6),
             "schedule": base.schedule.model_copy(update={"steps": 142_045, "warmup_steps": 10_000, "lr": 1e-3}),
+        }
+    )
+
+
+def rn50() -> PretrainConfig:
+    """RN50, 1.28B samples."""
+    base = vit_b16()
+    return base.model_copy(
+        update={
+            "run": "superclass-rn50",
+            "model": clip.resnet((3, 4, 6, 3)),
+            "optimizer": clip.rn50().optimizer,
+            "schedule": base.schedule.model_copy(update={"steps": 78_125}),
         }
     )
 
