@@ -23,7 +23,7 @@ from config.cli import run
 from config.progress import Progress
 from shards import Storage
 from tracking import Run, stage_run
-from trainer.config import EvaluateConfig
+from trainer.config import EvaluateConfig, PretrainConfig
 from trainer.evaluation import EVALUATORS, checkpoints, labelled, results, table, zero_shot
 from trainer.evaluation.features import Features, FromPixels, RawPixels, extract, random_encoder
 from trainer.evaluation.results import Results, Subject
@@ -216,13 +216,20 @@ def log_model(tracked: Run, subject: Subject) -> None:
         step=trained.step,
         metadata={
             "input": f"RGB images [N, 3, {side}, {side}], float32 in 0..1; normalised inside",
-            "output": "class token after the final norm",
+            "output": feature_of(trained.config),
             "mean": list(augment.mean),
             "std": list(augment.std),
             "run": trained.run,
             "step": trained.step,
         },
     )
+
+
+def feature_of(config: PretrainConfig) -> str:
+    """What the encoder's features are, in words."""
+    if config.model.resnet:
+        return "last map, pooled by attention; no projection"
+    return f"{'mean of the patches' if config.objective.pools_patches else 'class token'} after the final norm"
 
 
 if __name__ == "__main__":

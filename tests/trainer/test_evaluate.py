@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from config import ConfigError, DataError
-from tests.trainer.evaluation.toys import evaluation, write_checkpoint, write_data
+from tests.trainer.evaluation.toys import evaluation, write_checkpoint, write_data, write_objective
+from tests.trainer.objectives import small
 from tracking import TrackingConfig
 from trainer.config import EvaluateConfig
 from trainer.evaluate import evaluate, main, told
@@ -151,3 +152,27 @@ def test_the_evaluation_is_in_mlflow_with_its_data_and_its_model(root: Path) -> 
     (model,) = child.outputs.model_outputs
     loaded = mlflow.pyfunc.load_model(client.get_logged_model(model.model_id).artifact_location)
     assert loaded.predict(np.random.default_rng(0).random((5, 3, 32, 32), np.float32)).shape == (5, 16)
+
+
+@pytest.mark.timeout(600)
+def test_a_resnet_is_evaluated_and_its_model_takes_any_number_of_images(tmp_path: Path) -> None:
+    """Beside a random one, and with classes in words; by running statistics, so an image's feature is its own."""
+    import mlflow
+    import numpy as np
+
+    write_data(tmp_path)
+    write_objective(tmp_path, small.CONFIGS["clip"], small.RESNET)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tracking = TrackingConfig(uri=uri, system_metrics=False, flush_seconds=300)
+    _, found = evaluate(evaluation(tmp_path, tracking=tracking))
+    assert list(found["knn"]) == ["random_init", "raw_pixels", "clip"]
+    assert list(found["zero_shot"]) == ["clip"]
+    client = mlflow.MlflowClient(uri)
+    (experiment,) = client.search_experiments(filter_string="name = 'reverie'")
+    runs = client.search_runs([experiment.experiment_id])
+    (model,) = (output for run in runs if run.outputs for output in run.outputs.model_outputs)
+    loaded = mlflow.pyfunc.load_model(client.get_logged_model(model.model_id).artifact_location)
+    images = np.random.default_rng(0).random((5, 3, 64, 64), np.float32)
+    features = loaded.predict(images)
+    assert features.shape == (5, small.RESNET.width)
+    np.testing.assert_allclose(loaded.predict(images[:1]), features[:1], rtol=1e-5, atol=1e-6)

@@ -57,14 +57,15 @@ def write_checkpoint(root: Path, step: int = 8, seed: int = 5, steps: int = 8) -
     save(root, config, tensors, step)
 
 
-def write_objective(root: Path, objective: ObjectiveConfig) -> None:
+def write_objective(root: Path, objective: ObjectiveConfig, model: ModelConfig = MODEL) -> None:
     """A checkpoint of any objective with random weights."""
-    config = PretrainConfig(run="toy", model=MODEL, schedule=ScheduleConfig(steps=8, warmup_steps=0))
+    config = PretrainConfig(run="toy", schedule=ScheduleConfig(steps=8, warmup_steps=0))
     torch.manual_seed(0)
-    built = objectives.build(objective, MODEL, Single(), steps=8)
+    built = objectives.build(objective, model, Single(), steps=8)
     modules = {"model.safetensors": built.modules(), "encoder.safetensors": built.encoder()}
     tensors = {name: dict(module.state_dict()) for name, module in modules.items()}
-    save(root, config.model_copy(update={"objective": objective}), tensors, 8)
+    batch = config.batch.model_copy(update={"local_crops": 0})
+    save(root, config.model_copy(update={"objective": objective, "model": model, "batch": batch}), tensors, 8)
 
 
 def save(root: Path, config: PretrainConfig, tensors: Mapping[str, Mapping[str, Tensor]], step: int) -> None:
