@@ -7,7 +7,6 @@ goes through these environments from a folder that is not the checkout. `make im
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +26,8 @@ STAGES: Final = dict(re.findall(r"^FROM \S+ AS (\S+)\n((?:(?!FROM).*\n)*)", DOCK
 """Instructions of each stage of the file."""
 KEYS: Final = ("caption", "image", "lease", "schedule", "batch", "checkpoint", "knn", "linear_probe")
 """Sections of the config that are made small."""
-UV: Final = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
+OWN: Final = ROOT / ".uv" / "bin" / "uv"  # there if the machine's is missing or too old
+UV: Final = str(OWN) if OWN.exists() else "uv"
 
 
 def syncs(image: str) -> list[str]:
