@@ -50,13 +50,21 @@ def spec_rules() -> list[Rule]:
     world = f"self.pretrain.nodes * self.pretrain.processesPerNode * {accumulate.cel}"
     units, per_unit = _generate("caption.count").cel, _generate("caption.per_unit").cel
     shards = f"({units} + {per_unit} - 1) / {per_unit}"
-    start, crops = _pretrain("batch.start_shards"), _pretrain("batch.local_crops")
+    start, crops, views = (_pretrain(f"batch.{name}") for name in ("start_shards", "local_crops", "global_crops"))
     kind, backoff = _pretrain("objective.kind"), "failurePolicy.backoffSeconds"
+    fewest = f'{{"simclr": 2, "declip": 2}}[?{kind.cel}].orValue(1)'
+    most = f'{{"synclr": 1, "declip": 2}}[?{kind.cel}].orValue({views.cel})'
+    vit = f"size({_pretrain('model.resnet').cel}) == 0"
     return [
         _rule(f"{captions.cel} % ({world}) == 0", captions,
               "a multiple of pretrain.nodes * pretrain.processesPerNode * engine.accumulate", world),
         _rule(f"!({kind.cel} in {json.dumps(MULTI_POSITIVE)}) || {per_caption.cel} >= 2", per_caption,
               "at least 2 for an objective whose positives are the images of one caption"),
+        _rule(f"{views.cel} >= {fewest}", views, "at least the views that pretrain.config.objective compares", fewest),
+        _rule(f"{views.cel} <= {most}", views, "at most the views that pretrain.config.objective compares", most),
+        _rule(f"{vit} || {kind.cel} != 'synclr'", kind, "another than synclr with pretrain.config.model.resnet"),
+        _rule(f"{vit} || {crops.cel} == 0", crops, "0 with pretrain.config.model.resnet"),
+        _rule(f"{vit} || {accumulate.cel} == 1", accumulate, "1 with pretrain.config.model.resnet"),
         _rule(f"{per_step.cel} <= {per_caption.cel}", per_step, "at most image.config.perCaption", per_caption.cel),
         _rule(f"{start.cel} <= {shards}", start, "at most the image shards that there will be", shards),
         _at_most(_generate("caption.min_words"), _generate("caption.max_words")),

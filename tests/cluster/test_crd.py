@@ -124,6 +124,30 @@ REFUSED: Final[dict[str, tuple[dict[str, Any], tuple[str, ...]]]] = {
     "a learning rate of nothing": ({"pretrain.config.schedule.lr": 0}, ("spec.pretrain.config.schedule.lr",)),
     "unknown ZeRO stage": ({"pretrain.config.engine.zeroStage": 4}, ("zeroStage",)),
     "unknown objective": ({"pretrain.config.objective.kind": "gan"}, ('"gan"', '"synclr"')),
+    "one view for an objective that compares two": (
+        {"recipes.pretrain": "simclr_nano", "pretrain.config.batch.globalCrops": 1},
+        ("globalCrops must be at least", "(2), got 1"),
+    ),
+    "two views for an objective that compares images": (
+        {"pretrain.config.batch.globalCrops": 2},
+        ("globalCrops must be at most", "(1), got 2"),
+    ),
+    "three views for an objective that compares two": (
+        {"recipes.pretrain": "declip_nano", "pretrain.config.batch.globalCrops": 3},
+        ("globalCrops must be at most", "(2), got 3"),
+    ),
+    "a ResNet for an objective that masks patches": (
+        {"pretrain.config.model.resnet": [3, 4, 6, 3]},
+        ("objective.kind must be another than synclr with", "got synclr"),
+    ),
+    "local crops for a ResNet": (
+        {"recipes.pretrain": "clip_rn50", "pretrain.config.batch.localCrops": 2},
+        ("localCrops must be 0 with", "got 2"),
+    ),
+    "accumulation with a ResNet": (
+        {"recipes.pretrain": "clip_rn50", "pretrain.config.engine.accumulate": 2},
+        ("accumulate must be 1 with", "got 2"),
+    ),
     "patches that do not fit": (
         {"pretrain.config.model.patchSize": 7},
         ("imageSize must be a multiple of", "(7), got 64"),
