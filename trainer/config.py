@@ -376,9 +376,9 @@ class EngineConfig(Section):
     threads: int = Field(0, ge=0)
     """Threads of the tensor library per process on a CPU. 0: the cores shared out between the host's processes."""
     accumulate: int = Field(1, gt=0)
-    """Micro-batches per step; `batch.captions` is divided by ranks and by this. 1 switches it off. Objectives
-    that compare samples take the loss of all of them together, exactly, for one more forward pass; SynCLR, whose
-    targets come from the batch itself, sees the negatives of one micro-batch (over all ranks) at a time."""
+    """Micro-batches per step; `batch.captions` is divided by ranks and by this. 1 switches it off. The loss is that of
+    all of them together, exactly, for one more forward pass. Not for a ResNet; with `objective.head_norm` batch the
+    heads' norms are of one micro-batch (over all ranks) at a time."""
     not_finite_steps: int = Field(3, gt=0)
     """Losses or gradients in a row that may be infinite or not a number. Each is skipped and counted and never reaches
     the weights; after this many the run goes back to its last checkpoint."""

@@ -42,7 +42,12 @@ def slopes(objective: Comparing, parts: Sequence[Embedded]) -> Slopes:
     learned = {name: value.requires_grad_() for name, value in joined.items() if value.is_floating_point()}
     shared = objective.shared()
     loss, metrics = objective.compare(joined)
-    found = torch.autograd.grad(loss, [*learned.values(), *shared], allow_unused=True, materialize_grads=True)
+    inputs = [*learned.values(), *shared]
+    # What has no part in the loss (a teacher's features) has the slope 0, one number seen as many.
+    found = [
+        value.new_zeros(()).expand_as(value) if slope is None else slope
+        for value, slope in zip(inputs, torch.autograd.grad(loss, inputs, allow_unused=True), strict=True)
+    ]
     by_name = {
         name: slope.split([len(part[name]) for part in parts])
         for (name, slope) in zip(learned, found[: len(learned)], strict=True)

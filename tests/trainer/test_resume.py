@@ -6,6 +6,7 @@ test_pretrain.py. This is about what objectives keep: a teacher, counts, a queue
 
 import json
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -14,12 +15,15 @@ from shards import Sample, Storage
 from tests.trainer.objectives import small
 from tests.trainer.objectives_for_tests import Killed, Log, dies_at
 from tests.trainer.scenes import VIEWS, pretrain_config, sample, shard
+from trainer import objectives
 from trainer.checkpoint import Checkpoints
 from trainer.config import ModelConfig, ObjectiveConfig, PretrainConfig
 from trainer.loop import train
+from trainer.objectives import Objective
+from trainer.objectives.protocol import Comparing, Embedded
 
 STEPS = 6
-KINDS = {"synclr": pretrain_config("unused").objective, **small.CONFIGS}
+KINDS = {**small.CONFIGS, "synclr": pretrain_config("unused").objective}
 COLOURS, SHAPES = ("red", "blue", "green"), ("disc", "square", "star", "heart", "cross")
 
 
@@ -76,6 +80,35 @@ def test_so_does_a_resnet(root: str, name: str):
     assert torch.equal(encoder.state_dict()["resnet.bn1.running_mean"], mean)
 
 
+@pytest.mark.parametrize("name", ["synclr", "declip"])
+def test_so_does_a_run_of_micro_batches(root: str, name: str):
+    """The loss is of both together; the teacher and the queue move once a step."""
+    config = config_of(root, f"{name} in parts", KINDS[name])
+    config = config.model_copy(update={"engine": config.engine.model_copy(update={"accumulate": 2})})
+    comparisons = 0
+
+    def build(*given: Any) -> Objective:
+        objective = objectives.build(*given)
+        assert isinstance(objective, Comparing)
+        compare = objective.compare
+
+        def dies_in_the_fourth(embedded: Embedded) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            nonlocal comparisons
+            comparisons += 1
+            if comparisons == 4:
+                raise Killed
+            return compare(embedded)
+
+        objective.compare = dies_in_the_fourth  # type: ignore[method-assign]
+        return objective
+
+    with pytest.raises(Killed):
+        train(config, build)
+    train(config)
+    train(straight := config.model_copy(update={"run": f"{config.run}-straight"}))
+    same(config, straight)
+
+
 def ends_as_if_it_had_not_been(config: PretrainConfig) -> None:
     straight, first, rest = Log(), Log(dies_at(died := random.Random().randrange(1, STEPS))), Log()
     print(f"dies in loss {died}")
@@ -86,7 +119,11 @@ def ends_as_if_it_had_not_been(config: PretrainConfig) -> None:
     again = died - died % 2
     assert first.losses == straight.losses[:died]
     assert rest.losses[1 if again else 0 :] == straight.losses[again:]
-    ours, theirs = final(config), final(config.model_copy(update={"run": f"{config.run}-straight"}))
+    same(config, config.model_copy(update={"run": f"{config.run}-straight"}))
+
+
+def same(one: PretrainConfig, other: PretrainConfig) -> None:
+    ours, theirs = final(one), final(other)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
 

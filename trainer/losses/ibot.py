@@ -50,7 +50,7 @@ class Masked(NamedTuple):
     weights: Tensor
     """[M] 1 / masked tokens of the token's crop, so that every masked crop counts the same."""
     crops: Tensor
-    """[] How many crops have a masked token."""
+    """[C] Which crops have a masked token."""
 
 
 def masked_tokens(mask_CN: Tensor) -> Masked:
@@ -58,21 +58,21 @@ def masked_tokens(mask_CN: Tensor) -> Masked:
     token_M = mask_CN.flatten().nonzero()[:, 0]
     masked_C = mask_CN.sum(1)
     weight_M = 1.0 / masked_C[token_M // mask_CN.shape[1]]
-    return Masked(token_M, weight_M, (masked_C > 0).sum())
+    return Masked(token_M, weight_M, masked_C > 0)
 
 
 def masked_token_loss(
-    student_MK: Tensor, target_MK: Tensor, masked: Masked, temperature: float, gather: Gather
+    student_MK: Tensor, target_MK: Tensor, weight_M: Tensor, masked_C: Tensor, temperature: float, gather: Gather
 ) -> Tensor:
-    """The loss above for this rank, from the student's scores and the targets of its masked tokens.
+    """The loss above for this rank, from the student's scores and the targets of its masked tokens (`Masked`).
 
     Without a masked crop on any rank it is 0; on a rank without one it is 0, with zero gradients.
     """
     with without_autocast(student_MK):
         log_student_MK = (at_least_fp32(student_MK) / temperature).log_softmax(1)
         loss_M = -(target_MK * log_student_MK).sum(1)
-        crops = gather.all_reduce_sum(masked.crops).clamp(min=1)
-        return (masked.weights * loss_M).sum() * gather.world / crops
+        crops = gather.all_reduce_sum(masked_C.sum()).clamp(min=1)
+        return (weight_M * loss_M).sum() * gather.world / crops
 
 
 def _log_sum_over_ranks(log_MK: Tensor, gather: Gather) -> Tensor:

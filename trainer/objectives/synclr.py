@@ -42,10 +42,11 @@ from config import ConfigError
 from trainer.config import ModelConfig, SynCLRConfig
 from trainer.distributed import Gather
 from trainer.losses.contrastive import NO_KEY, multi_positive, own_keys
-from trainer.losses.ibot import Masked, masked_token_loss, masked_tokens, sinkhorn
+from trainer.losses.ibot import masked_token_loss, masked_tokens, sinkhorn
 from trainer.models.ema import follow
 from trainer.models.heads import PrototypeHead, contrastive_head
 from trainer.models.vit import Encoder, Tokens, ViT
+from trainer.objectives.protocol import Comparing, Embedded
 from trainer.schedules import ema_momentum, teacher_temperature
 
 Metrics = dict[str, Tensor]
@@ -92,7 +93,7 @@ def branch(config: SynCLRConfig, model: ModelConfig, drop_path: float, batch_of:
     return nn.ModuleDict(modules)
 
 
-class SynCLR:
+class SynCLR(Comparing):
     """The objective. `steps` is the length of the run, over which the teacher's momentum rises."""
 
     def __init__(self, config: SynCLRConfig, model: ModelConfig, gather: Gather, steps: int) -> None:
@@ -113,6 +114,18 @@ class SynCLR:
 
     def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Metrics]:
         """The three terms for this rank's part of the batch (shapes: `trainer/batch.py`, names: `batch_keys`)."""
+        return self.compare(self.embed(batch))
+
+    def shared(self) -> list[nn.Parameter]:
+        return []
+
+    def after_step(self, step: int) -> None:
+        """The teacher follows the student, and the step counts as done."""
+        follow(self.networks.teacher, self.networks.student, ema_momentum(self.config, step, self.steps))
+        self.networks.step.fill_(step + 1)
+
+    def embed(self, batch: Mapping[str, Tensor]) -> Embedded:
+        """Anchors and keys of crops; scores of masked patches, the student's and (without gradient) the teacher's."""
         config, student, teacher = self.config, self.networks.student, self.networks.teacher
         image_G3HW = batch["global_crops"]
         mask_GN = batch["mask"] if config.ibot_weight else None
@@ -122,42 +135,56 @@ class SynCLR:
         with torch.no_grad():
             whole: Tokens = teacher["backbone"](image_G3HW)
 
-        total = torch.zeros((), device=image_G3HW.device)
+        embedded: dict[str, Tensor] = {}
+        if config.contrast_weight:
+            embedded |= self._anchors(batch, seen.cls)
+            with torch.no_grad():
+                embedded["key"] = teacher["projector"](whole.cls)
+        if masked is not None:
+            with torch.no_grad():
+                embedded["whole"] = teacher["prototypes"](whole.patches.flatten(0, 1)[masked.tokens])
+            embedded["seen"] = student["prototypes"](seen.patches.flatten(0, 1)[masked.tokens])
+            embedded |= {"weight": masked.weights, "masked": masked.crops}
+        return embedded
+
+    def compare(self, embedded: Embedded) -> tuple[Tensor, Metrics]:
+        config = self.config
+        total = torch.zeros((), device=next(iter(embedded.values())).device)
         metrics: Metrics = {}
         if config.contrast_weight:
-            global_loss, local_loss, more = self._contrastive(batch, seen.cls, whole.cls)
+            global_loss, local_loss, more = self._contrastive(embedded)
             total = total + config.contrast_weight * (global_loss + local_loss)
             metrics |= {"loss/contrastive_global": global_loss, "loss/contrastive_local": local_loss, **more}
-        if masked is not None:
-            ibot_loss, more = self._ibot(masked, seen.patches, whole.patches)
+        if config.ibot_weight:
+            ibot_loss, more = self._ibot(embedded)
             total = total + config.ibot_weight * ibot_loss
             metrics |= {"loss/ibot": ibot_loss, **more}
         return total, {name: value.detach() for name, value in metrics.items()}
 
-    def after_step(self, step: int) -> None:
-        """The teacher follows the student, and the step counts as done."""
-        follow(self.networks.teacher, self.networks.student, ema_momentum(self.config, step, self.steps))
-        self.networks.step.fill_(step + 1)
-
-    def _contrastive(
-        self, batch: Mapping[str, Tensor], seen_GD: Tensor, whole_GD: Tensor
-    ) -> tuple[Tensor, Tensor, Metrics]:
-        """L_con of the global and of the local crops. Without local crops theirs is 0."""
-        student, teacher = self.networks.student, self.networks.teacher
+    def _anchors(self, batch: Mapping[str, Tensor], seen_GD: Tensor) -> dict[str, Tensor]:
+        """Global and local anchors, which pass through the heads together, by the global crop of the same image."""
+        student, label_B, crops = self.networks.student, batch["labels"], len(seen_GD)
         cls_AD = seen_GD
         if "local_crops" in batch:
             local: Tokens = student["backbone"](batch["local_crops"])
             cls_AD = torch.cat([seen_GD, local.cls])
         anchor_AE = student["predictor"](student["projector"](cls_AD))
-        with torch.no_grad():
-            key_KE = self.gather.all_gather(teacher["projector"](whole_GD))
+        return {
+            "global": anchor_AE[:crops],
+            "local": anchor_AE[crops:].unflatten(0, (-1, crops)).transpose(0, 1),  # [G, L, E]
+            "label": label_B.repeat(crops // len(label_B)),
+        }
 
-        anchors, crops, label_B = cls_AD.shape[0], whole_GD.shape[0], batch["labels"]
-        label_A = label_B.repeat(anchors // label_B.shape[0])
-        own_A = own_keys(crops, anchors, self.gather, label_A.device)
+    def _contrastive(self, embedded: Embedded) -> tuple[Tensor, Tensor, Metrics]:
+        """L_con of the global and of the local crops. Without local crops theirs is 0."""
+        global_GE, local_GLE, label_G = embedded["global"], embedded["local"], embedded["label"]
+        crops = len(global_GE)
+        anchor_AE = torch.cat([global_GE, local_GLE.transpose(0, 1).flatten(0, 1)])
+        label_A = label_G.repeat(1 + local_GLE.shape[1])
+        own_A = own_keys(crops, len(anchor_AE), self.gather, label_A.device)
         if not self.config.exclude_same_image:
             own_A[crops:] = NO_KEY
-        label_K = self.gather.all_gather(label_A[:crops])
+        key_KE, label_K = self.gather.all_gather(embedded["key"].detach()), self.gather.all_gather(label_G)
         loss_A, positives_A = multi_positive(anchor_AE, key_KE, label_A, label_K, own_A, self.config.temperature)
         metrics = {
             "loss/anchors_without_positive": self.gather.all_reduce_sum((positives_A == 0).sum()).float(),
@@ -167,13 +194,12 @@ class SynCLR:
         local_A = loss_A[crops:]
         return loss_A[:crops].mean(), local_A.sum() / max(1, local_A.shape[0]), metrics
 
-    def _ibot(self, masked: Masked, seen_GND: Tensor, whole_GND: Tensor) -> tuple[Tensor, Metrics]:
-        """L_ibot. Only masked patches go through the heads."""
+    def _ibot(self, embedded: Embedded) -> tuple[Tensor, Metrics]:
+        """L_ibot. Only masked patches went through the heads."""
         config = self.config
         temperature = teacher_temperature(config, self.networks.step)
-        with torch.no_grad():
-            whole_MK = self.networks.teacher["prototypes"](whole_GND.flatten(0, 1)[masked.tokens])
-            target_MK = sinkhorn(whole_MK, temperature, config.sinkhorn_iterations, self.gather)
-        seen_MK = self.networks.student["prototypes"](seen_GND.flatten(0, 1)[masked.tokens])
-        loss = masked_token_loss(seen_MK, target_MK, masked, config.student_temperature, self.gather)
+        target_MK = sinkhorn(embedded["whole"], temperature, config.sinkhorn_iterations, self.gather)
+        loss = masked_token_loss(
+            embedded["seen"], target_MK, embedded["weight"], embedded["masked"], config.student_temperature, self.gather
+        )
         return loss, {"loss/teacher_temperature": temperature}

@@ -14,6 +14,7 @@ from trainer.config import (
     StableRepConfig,
     SuperClassConfig,
     SupervisedConfig,
+    SynCLRConfig,
     TextConfig,
     TokenizerConfig,
 )
@@ -25,9 +26,11 @@ RESNET = ModelConfig(resnet=(1, 2, 1, 1), image_size=64, patch_size=32, width=12
 """A last map of 2 x 2, and channels from 2 to 128."""
 WORDS = TokenizerConfig(kind="words", context=8)
 TEXT = TextConfig(width=16, depth=1, heads=2)
-CAPTIONS, VIEWS = 4, 4
+CAPTIONS, VIEWS, LOCAL = 4, 4, 2
 
 CONFIGS: dict[str, ObjectiveConfig] = {
+    "synclr": SynCLRConfig(projector_hidden=16, embedding=8, prototypes=12, ibot_hidden=16, ibot_bottleneck=8),
+    "synclr batch": SynCLRConfig(projector_hidden=16, embedding=8, ibot_weight=0.0, head_norm="batch"),
     "simclr": SimCLRConfig(projector_hidden=16, embedding=8),
     "simclr batch": SimCLRConfig(projector_hidden=16, embedding=8, head_norm="batch"),
     "supervised": SupervisedConfig(),
@@ -78,8 +81,14 @@ def batch(captions: slice = slice(CAPTIONS)) -> dict[str, Tensor]:
     masked = torch.where(token == 98, 99, token)  # the end makes room for the mask
     for caption, place in ((0, 2), (0, 3), (2, 1)):
         guess[caption, place], masked[caption, place] = token[caption, place], 98
+    local = torch.randn(LOCAL, VIEWS, CAPTIONS, 3, 8, 8, generator=generator, dtype=torch.float64)
+    mask = torch.zeros(VIEWS, CAPTIONS, 4, dtype=torch.bool)
+    for view, caption, patches in ((0, 0, 2), (1, 0, 3), (2, 0, 1), (3, 2, 2)):  # most of the masked are of caption 0
+        mask[view, caption, :patches] = True
     return {
         "global_crops": crops[:, captions].flatten(0, 1),
+        "local_crops": local[:, :, captions].flatten(0, 2),
+        "mask": mask[:, captions].flatten(0, 1),
         "labels": label[captions],
         "images": label[captions].repeat(VIEWS),
         "positions": torch.tensor([5, 6, 7, 8])[captions],

@@ -42,8 +42,8 @@ SYNCLR = SynCLRConfig(
     ema_start=0.9,
 )
 CONFIGS: Mapping[str, ObjectiveConfig] = {
-    "synclr": SYNCLR,
     **{name: config for name, config in small.CONFIGS.items() if name not in small.OF_THEIR_BATCH},
+    "synclr": SYNCLR,
 }
 SCHEDULE = ScheduleConfig(steps=20, warmup_steps=5, lr=2e-3)
 CAPTIONS, VIEWS, LOCAL, TOKENS = 4, 4, 2, 16
