@@ -44,6 +44,31 @@ def test_the_last_layer_has_neither_bias_nor_gain():
     torch.testing.assert_close(out.var(1, unbiased=False), torch.ones(5), atol=1e-2, rtol=0)
 
 
+def test_a_head_of_two_layers_by_hand():
+    """One number, 3, to (3, -3). Their LayerNorm is (1, -1), of which GELU leaves x P(Z < x): 0.841345 and -0.158655.
+    The last layer gives both and their sum, 0.682689; the mean of the three is 0.455126, their deviation 0.438815, and
+    what is left (0.8801, -1.3987, 0.5186)."""
+    head = contrastive_head(1, 2, 3, layers=2)
+    with torch.no_grad():
+        head[0].weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        head[3].weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+        out = head(torch.tensor([[3.0]]))
+    torch.testing.assert_close(out, torch.tensor([[0.8801, -1.3987, 0.5186]]), rtol=0, atol=1e-4)
+
+
+def test_scores_by_hand():
+    """(3, 4) has the length 5: (0.6, 0.8). Against the prototypes' directions, whatever their length, times the scale:
+    1 * 0.6 and 3 * 0.8."""
+    head = PrototypeHead(2, 1, 2, prototypes=2, layers=1)
+    weight = head.prototypes.parametrizations.weight
+    with torch.no_grad():
+        head.mlp[0].weight.copy_(torch.eye(2))
+        weight.original0.copy_(torch.tensor([[1.0], [3.0]]))
+        weight.original1.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+        score = head(torch.tensor([[3.0, 4.0]]))
+    torch.testing.assert_close(score, torch.tensor([[0.6, 2.4]]))
+
+
 def test_the_paper_s_sizes():
     """Projector 768 > 4096 > 4096 > 256: (768 + 1) 4096 + 2 * 4096 + (4096 + 1) 4096 + 2 * 4096 + 4096 * 256."""
     with torch.device("meta"):

@@ -26,6 +26,25 @@ def test_the_feature_is_that_of_the_end():
     torch.testing.assert_close(text(one), text(one[:, :4]))
 
 
+def test_one_block_by_hand():
+    """Numbers 1 and 2, the end, are (0, 0, 3) and (2, 1, 0); their LayerNorms (-0.7071, -0.7071, 1.4142) and
+    (1.2247, 0, -1.2247). With queries and keys of 0 the end attends to both alike; values are what came, and their mean
+    is added: (2.2588, 0.6464, 0.0947). The MLP is 0. The last norm gives (1.3710, -0.3851, -0.9859), of which the
+    projection takes the sum of the first two."""
+    text = TextTower(TextConfig(width=3, depth=1, heads=1), vocabulary=3, context=2, embedding=1)
+    block: Any = text.transformer.resblocks[0]
+    with torch.no_grad():
+        for zero in (text.positional_embedding, block.attn.in_proj_weight, block.mlp.c_proj.weight):
+            zero.zero_()
+        block.mlp.c_proj.bias.zero_()
+        text.token_embedding.weight.copy_(torch.tensor([[9.0, 9.0, 9.0], [0.0, 0.0, 3.0], [2.0, 1.0, 0.0]]))
+        block.attn.in_proj_weight[6:] = torch.eye(3)
+        block.attn.out_proj.weight.copy_(torch.eye(3))
+        text.text_projection.copy_(torch.tensor([[1.0], [1.0], [0.0]]))
+        feature = text(torch.tensor([[1, 2]]))
+    assert feature.item() == pytest.approx(0.9859, abs=2e-4)
+
+
 def test_parameters_have_openais_names_and_spreads():
     torch.manual_seed(0)
     text = TextTower(TextConfig(width=64, depth=2, heads=1), 500, 32, 32)

@@ -43,6 +43,30 @@ def test_an_exported_encoder_loads_into_timm_s_own_model(vit):
     )
 
 
+def test_one_block_by_hand():
+    """One white patch becomes (1, 0, 0), with its position (2, 1, 0); the class token is its position, (0, 0, 3). Their
+    LayerNorms are (1.2247, 0, -1.2247) and (-0.7071, -0.7071, 1.4142). Queries and keys of 0 attend to both alike,
+    values are what came: the mean (0.2588, -0.3536, 0.0947) is added to each. The MLP is 0. The last norm of
+    (0.2588, -0.3536, 3.0947) and (2.2588, 0.6464, 0.0947) is what comes out. Masked, the patch is (0, 0, 1): with
+    its position (1, 1, 1), whose norm is 0; with half of the class token's, (0.6464, 0.6464, 1.7071)."""
+    vit = ViT(ModelConfig(image_size=8, patch_size=8, width=3, depth=1, heads=1, mlp_ratio=1.0)).eval()
+    block = vit.blocks[0]
+    with torch.no_grad():
+        for zero in (vit.patch_embed.proj.weight, block.attn.qkv.weight, block.mlp.fc2.weight, vit.cls_token):
+            zero.zero_()
+        vit.patch_embed.proj.bias.zero_()
+        vit.patch_embed.proj.weight[0] = 1 / (3 * 8 * 8)
+        vit.pos_embed.copy_(torch.tensor([[[0.0, 0.0, 3.0], [1.0, 1.0, 0.0]]]))
+        vit.mask_token.copy_(torch.tensor([0.0, 0.0, 1.0]))
+        block.attn.qkv.weight[6:] = torch.eye(3)
+        block.attn.proj.weight.copy_(torch.eye(3))
+        tokens = vit(torch.ones(1, 3, 8, 8))
+        masked = vit(torch.ones(1, 3, 8, 8), torch.tensor([[True]]))
+    torch.testing.assert_close(tokens.cls, torch.tensor([[-0.4934, -0.9011, 1.3945]]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(tokens.patches, torch.tensor([[[1.3710, -0.3851, -0.9859]]]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(masked.patches, torch.tensor([[[-0.7071, -0.7071, 1.4142]]]), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (24, 24), (40, 40), (16, 32)])
 def test_crops_of_any_multiple_of_the_patch(vit, height, width):
     assert vit(images(2, height, width)).patches.shape == (2, height * width // 64, 32)
