@@ -93,9 +93,11 @@ class Run:
         if self._writer is not None:
             self._writer.add(points)
 
-    def log_params(self, section: Section) -> None:
-        """Logs a config. A param that has another value from before a restart stays; the new value becomes a tag."""
-        self._submit("the params", lambda sink: sink.log_params(text.params(section)))
+    def log_params(self, section: Section, prefix: str = "") -> None:
+        """Logs a config, `prefix` before each key. A param that has another value from before a restart stays; the new
+        value becomes a tag."""
+        params = {text.name(prefix + key): value for key, value in text.params(section).items()}
+        self._submit("the params", lambda sink: sink.log_params(params))
 
     def set_tag(self, key: str, value: str) -> None:
         """Sets a tag of the stage's run."""

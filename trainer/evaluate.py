@@ -75,6 +75,8 @@ def evaluate(config: EvaluateConfig) -> tuple[Subject, dict[str, Results]]:
         ) as tracked,
     ):
         subject = find(storage, config, stop.check)
+        # So that MLflow can compare evaluations by what was trained, and how.
+        tracked.log_params(subject.trained.config, prefix="pretrain.")
         for split in (subject.train, subject.test):
             name = f"labelled {split.split}"
             root = split.storage.root

@@ -143,6 +143,7 @@ def test_the_evaluation_is_in_mlflow_with_its_data_and_its_model(root: Path) -> 
     (experiment,) = client.search_experiments(filter_string="name = 'reverie'")
     (parent, child) = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert child.data.params["pretrain.objective.kind"] == "synclr"
     values = result(root)["values"]
     assert isinstance(values, dict)
     assert child.data.metrics["evaluation/knn_shape_top1"] == values["synclr"]["shape_top1"]
