@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from statistics import fmean
 from typing import Final
 
 import torch
@@ -198,11 +199,13 @@ def measure(
 
 
 def log(tracked: Run, evaluator: str, values: Results, step: int) -> None:
-    """As metrics `evaluation/<evaluator>_<task>_top1`, percent, so that MLflow compares runs of all objectives; those
-    of a baseline with its name in front."""
+    """As metrics `evaluation/<evaluator>_<task>_top1`, percent, so that MLflow compares runs of all objectives, and as
+    `<evaluator>_mean_top1` their mean; those of a baseline with its name in front."""
     for one, named in values.items():
         whose = f"{one}_" if one in (RANDOM, RAW) else ""
-        tracked.log_metrics({f"{whose}{evaluator}_{key}": value for key, value in named.items()}, step)
+        mean = fmean(value for key, value in named.items() if key.endswith("_top1"))
+        known = {"mean_top1": mean, **named}
+        tracked.log_metrics({f"{whose}{evaluator}_{key}": value for key, value in known.items()}, step)
 
 
 def log_model(tracked: Run, subject: Subject) -> None:

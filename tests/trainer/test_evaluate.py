@@ -147,6 +147,8 @@ def test_the_evaluation_is_in_mlflow_with_its_data_and_its_model(root: Path) -> 
     values = result(root)["values"]
     assert isinstance(values, dict)
     assert child.data.metrics["evaluation/knn_shape_top1"] == values["synclr"]["shape_top1"]
+    tops = [value for key, value in values["synclr"].items() if key.endswith("_top1")]
+    assert child.data.metrics["evaluation/knn_mean_top1"] == pytest.approx(sum(tops) / len(tops))
     assert "evaluation/random_init_linear_probe_shape_colour_top1_best" in child.data.metrics
     assert {d.dataset.name for d in child.inputs.dataset_inputs} == {"labelled train", "labelled test"}
     assert child.outputs is not None

@@ -32,6 +32,7 @@ ENCODERS: Final[Mapping[str, str]] = {
     "simclr": "SimCLR",
     "clip": "CLIP",
     "siglip": "SigLIP",
+    "declip": "DeCLIP",
     "superclass": "SuperClass",
 }
 """How encoders are called in the table; an unlisted one keeps its name."""
