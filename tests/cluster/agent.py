@@ -329,6 +329,8 @@ class Pod:
             process = box.start(command, env, container.get("workingDir", image.cwd), out, self.plug.command)
             with self._lock:
                 self._processes.append(process)
+            if self._ending.is_set():  # meanwhile: whoever ended the pod has not seen the process
+                stop(process, 0 if self._lost else self._grace)
             return process
         return None
 
